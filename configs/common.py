@@ -1,0 +1,58 @@
+"""Defaults of every config, by section; the other files override a few fields."""
+
+from ml_collections import ConfigDict
+
+
+def default() -> ConfigDict:
+    """The reference training of the literature, for the full-size `dlec_gain`."""
+    config = ConfigDict()
+    config.name = "dlec_gain"
+
+    # Arguments of ycc_jax.models.build; they travel with the codec model.
+    config.model = ConfigDict()
+    config.model.N = 192
+    config.model.M = 320
+    config.model.transform = "dlec"
+    config.model.color_space = "ycbcr"
+    config.model.matrix = "bt601"
+    config.model.color_range = "full"
+    config.model.activation = "prelu"
+    config.model.levels = 8  # one for each lambda; 0 without gain units
+    config.model.level_aware = True
+    config.model.linear_shortcut = False
+    config.model.entropy_width = 0  # 0: the papers' sizes, which grow with M
+    config.model.surrogate = "noise"
+
+    config.loss = ConfigDict()
+    # Per unit of MSE on the 0..255 scale, one a rate level (CompressAI's eight qualities).
+    config.loss.lambdas = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
+    config.loss.space = "ycbcr"
+    config.loss.alpha = 0.25  # weight of a chroma plane against luma
+    config.loss.balance = 0.0  # a level's loss is weighted by lambda^-balance
+
+    config.optim = ConfigDict()
+    config.optim.learning_rate = 1e-4
+    config.optim.warmup_steps = 100
+    config.optim.final_fraction = 0.01  # of the learning rate, at the end of the cosine
+    config.optim.clip_norm = 1.0
+    config.optim.ema_decay = 0.999
+    config.optim.closed_form_start = False  # gains and channel widths; needs linear_shortcut
+    config.optim.shortcut_rate = 0.1  # learning rate of the linear shortcut, relative to the rest
+
+    config.data = ConfigDict()
+    config.data.source = "samples"  # or folder:PATH, or tfds:NAME[:SPLIT]
+    config.data.validation = ""  # a source of its own; empty: crops of the training pictures
+    config.data.data_dir = ""  # of TFDS
+    config.data.batch_size = 16
+    config.data.crop = 256
+    config.data.loader = "memory"  # or "grain", which streams
+    config.data.workers = 0  # processes of the grain loader
+
+    config.train = ConfigDict()
+    config.train.steps = 1_000_000
+    config.train.seed = 0
+    config.train.log_every = 100
+    config.train.eval_every = 5000
+    config.train.checkpoint_every = 5000
+    config.train.keep_checkpoints = 2
+    return config

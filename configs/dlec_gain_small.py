@@ -1,0 +1,29 @@
+"""The first bundled model: a small `dlec_gain` that two CPU cores can train in about an hour.
+
+A narrow DLEC network beside a lapped linear transform that starts in closed form, so that the
+first step already starts from a working transform codec.
+
+python -m train.main --config configs/dlec_gain_small.py --workdir runs/small \\
+    --config.data.source=folder:PHOTOGRAPHS
+"""
+
+from configs.common import default
+
+
+def get_config():
+    config = default()
+    config.name = "dlec_gain_small"
+    config.model.N = 48
+    config.model.linear_shortcut = True
+    config.model.entropy_width = 160
+    config.model.surrogate = "mixed"
+    config.loss.balance = 0.5
+    config.optim.closed_form_start = True
+    config.optim.learning_rate = 1e-3
+    config.data.batch_size = 8
+    config.data.crop = 128
+    config.train.steps = 9_600
+    config.train.log_every = 20
+    config.train.eval_every = 1000
+    config.train.checkpoint_every = 250
+    return config.lock()

@@ -1,0 +1,364 @@
+"""The command line, with a codec that needs no model: exit codes, streams, what gets written."""
+
+import io
+import json
+import os
+import stat
+import statistics
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ycc_jax import bitstream, cli, errors, files, images
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+
+
+class FakeCodec:
+    """Stores the pixels; refuses and records what the real one would."""
+
+    def encode(self, array, quality=None):
+        header = bitstream.Header(
+            width=array.shape[1],
+            height=array.shape[0],
+            quality=50.0 if quality is None else quality,
+            model_id=7,
+            weights_hash=b"fake",
+            symbols_crc=0,
+            grey=array.ndim == 2,
+        )
+        return bitstream.pack(header, b"", array.tobytes())
+
+    def decode(self, data, max_pixels=bitstream.DEFAULT_MAX_PIXELS):
+        header, _, y = bitstream.unpack(data, max_pixels)
+        if header.model_id != 7:
+            raise errors.ModelError(f"expected a stream of model 7, found {header.model_id}")
+        shape = (header.height, header.width) + (() if header.grey else (3,))
+        return np.frombuffer(y, np.uint8).reshape(shape)
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Put the fake in the place of `ycc_jax.codec`; the list of models that were loaded."""
+    loaded = []
+
+    def load(model=None):
+        if model == "missing":
+            raise errors.ModelError("expected a model, found no 'missing'")
+        loaded.append(model)
+        return FakeCodec()
+
+    fake = types.ModuleType("ycc_jax.codec")
+    fake.load, fake.enable_compilation_cache = load, lambda: None
+    monkeypatch.setitem(sys.modules, "ycc_jax.codec", fake)
+    return loaded
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, loads):
+    """A working directory that holds photo.png and the stream photo2.ycc."""
+    monkeypatch.chdir(tmp_path)
+    images.write(PICTURE, "photo.png")
+    (tmp_path / "photo2.ycc").write_bytes(FakeCodec().encode(PICTURE))
+    return tmp_path
+
+
+@pytest.fixture
+def ycc(capfd):
+    """Run `ycc` in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+class Pipe(io.BytesIO):
+    """What a test puts in the place of sys.stdin or sys.stdout."""
+
+    @property
+    def buffer(self):
+        return self
+
+
+def assert_one_line_error(err, *parts):
+    assert err.startswith("ycc: error: ") and err.count("\n") == 1 and "Traceback" not in err
+    for part in parts:
+        assert part in err
+
+
+# ---- what works
+
+
+def test_encode_and_decode_give_the_picture_back(folder, ycc, loads):
+    code, out, err = ycc("encode", "photo.png", "-o", "p.ycc", "-q", "33.3", "-m", "some")
+    size = os.path.getsize("p.ycc")
+    assert (code, out) == (0, "")
+    assert (
+        err.startswith(f"p.ycc: {size} bytes, {8 * size / 35:.3f} bpp, ") and err.count("\n") == 1
+    )
+    code, out, err = ycc("decode", "p.ycc", "-o", "p.tif", "--model", "some")
+    assert (code, out) == (0, "") and err.startswith("p.tif: 7 x 5 pixels")
+    np.testing.assert_array_equal(images.read("p.tif"), PICTURE)
+    header, _, _ = bitstream.unpack(files.read_bytes("p.ycc"))
+    assert header.quality == bitstream.quantize_quality(33.3)
+    assert loads == ["some", "some"]
+
+
+def test_default_names_and_default_quality_and_model(folder, ycc, loads):
+    assert ycc("encode", "photo.png", "--quiet") == (0, "", "")
+    assert ycc("decode", "photo2.ycc", "--quiet") == (0, "", "")
+    np.testing.assert_array_equal(images.read("photo2.png"), PICTURE)
+    assert bitstream.info(files.read_bytes("photo.ycc"))["quality"] == 50.0
+    assert loads == [None, None]
+
+
+def test_grey_stays_grey(folder, ycc):
+    images.write(PICTURE[..., 0], "grey.png")
+    assert ycc("encode", "grey.png")[0] == ycc("decode", "grey.ycc", "-o", "back.png")[0] == 0
+    np.testing.assert_array_equal(images.read("back.png"), PICTURE[..., 0])
+
+
+def test_verbose_prints_the_header_to_standard_error(folder, ycc):
+    code, out, err = ycc("encode", "photo.png", "-v")
+    assert (code, out) == (0, "") and "  model_id: 7\n" in err and "encode: " in err
+
+
+def test_standard_input_and_output(folder, monkeypatch, ycc):
+    stream = Pipe()
+    monkeypatch.setattr(sys, "stdin", Pipe((folder / "photo.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert ycc("encode", "-", "-q", "1")[0] == 0
+    picture = Pipe()
+    monkeypatch.setattr(sys, "stdin", Pipe(stream.getvalue()))
+    monkeypatch.setattr(sys, "stdout", picture)
+    assert ycc("decode", "-", "-o", "-", "--quiet")[0] == 0
+    assert Image.open(picture).format == "PNG"
+    np.testing.assert_array_equal(np.asarray(Image.open(picture)), PICTURE)
+    assert sorted(os.listdir()) == ["photo.png", "photo2.ycc"]
+
+
+def test_a_file_named_minus_has_a_way(folder, ycc):
+    assert ycc("encode", "photo.png", "-o", "./-")[0] == 0
+    assert ycc("info", "./-")[0] == 0
+
+
+def test_info(folder, ycc):
+    code, out, err = ycc("info", "photo2.ycc", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == bitstream.info(files.read_bytes("photo2.ycc"))
+    code, out, err = ycc("info", "photo2.ycc")
+    assert (code, err) == (0, "") and "width: 7\nheight: 5\n" in out
+
+
+def test_info_has_no_size_limit_and_needs_no_model(folder, ycc, loads):
+    header = bitstream.Header(2**31, 2**31, 50.0, 9, b"none", 0)
+    files.write_bytes("huge.ycc", bitstream.pack(header, b"", b""))
+    assert ycc("info", "huge.ycc")[0] == 0
+    assert loads == []
+
+
+def test_help_and_version(ycc):
+    for arguments in (["--help"], ["-h"], ["encode", "--help"], ["--version"]):
+        code, out, err = ycc(*arguments)
+        assert (code, err) == (0, "") and "ycc" in out
+    assert ycc()[0] == 2
+
+
+def test_warnings_are_one_line_each(folder, ycc):
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    Image.fromarray(PICTURE).save("exif.png", exif=exif)
+    code, _, err = ycc("encode", "exif.png", "--quiet")
+    assert (code, err) == (0, "ycc: warning: exif.png: metadata is not kept (EXIF)\n")
+
+
+def test_background(folder, ycc):
+    Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save("clear.png")
+    code, _, err = ycc("encode", "clear.png")
+    assert code == 2
+    assert_one_line_error(err, "--background white")
+    assert ycc("encode", "clear.png", "--background", "white")[0] == 0
+    assert ycc("decode", "clear.ycc", "-o", "white.png")[0] == 0
+    assert (images.read("white.png") == 255).all()
+
+
+# ---- what is refused, and that nothing is touched
+
+
+def damaged(data):
+    return data[:20] + bytes([data[20] ^ 1]) + data[21:]
+
+
+@pytest.mark.parametrize(
+    "code, arguments",
+    [
+        (2, ["encode", "none.png", "-o", "old"]),
+        (2, ["encode", "text", "-o", "old"]),
+        (2, ["encode", "photo.png", "-o", "old", "-q", "100.1"]),
+        (2, ["encode", "photo.png", "-o", "old", "-q", "-1"]),
+        (2, ["encode", "photo.png", "-o", "old", "-q", "nan"]),
+        (2, ["encode", "photo.png", "-o", "old", "-q", "high"]),
+        (2, ["encode", "photo.png", "-o", "old", "--background", "whitish"]),
+        (2, ["encode", "photo.png", "-o", "none/new.ycc"]),
+        (2, ["encode", "photo.png", "-o", "old", "--max-pixels", "-1"]),
+        (5, ["encode", "photo.png", "-o", "old", "--max-pixels", "34"]),
+        (2, ["encode"]),
+        (2, ["transcode"]),
+        (2, ["decode", "none.ycc", "-o", "old.png"]),
+        (2, ["decode", "photo2.ycc", "-o", "old.jpg"]),
+        (3, ["decode", "photo.png", "-o", "old.png"]),
+        (3, ["decode", "truncated.ycc", "-o", "old.png"]),
+        (3, ["decode", "damaged.ycc", "-o", "old.png"]),
+        (5, ["decode", "photo2.ycc", "-o", "old.png", "--max-pixels", "34"]),
+        (2, ["info", "none.ycc"]),
+        (3, ["info", "photo.png"]),
+    ],
+)
+def test_refusals_come_before_the_model_and_leave_the_output(folder, ycc, loads, code, arguments):
+    good = (folder / "photo2.ycc").read_bytes()
+    contents = {
+        "text": b"not a picture",
+        "truncated.ycc": good[:-1],
+        "damaged.ycc": damaged(good),
+        "old": b"old",
+        "old.png": b"old",
+        "old.jpg": b"old",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    before = sorted(os.listdir())
+    found, out, err = ycc(*arguments)
+    assert (found, out, loads) == (code, "", [])
+    assert_one_line_error(err)
+    assert sorted(os.listdir()) == before
+    assert all((folder / name).read_bytes() == content for name, content in contents.items())
+
+
+def test_model_errors_exit_4(folder, ycc):
+    other = bitstream.Header(7, 5, 50.0, 8, b"fake", 0)
+    files.write_bytes("other.ycc", bitstream.pack(other, b"", PICTURE.tobytes()))
+    for arguments in (
+        ["encode", "photo.png", "-m", "missing"],
+        ["decode", "photo2.ycc", "-m", "missing"],
+        ["decode", "other.ycc"],
+    ):
+        code, _, err = ycc(*arguments)
+        assert code == 4
+        assert_one_line_error(err, "expected")
+    assert sorted(os.listdir()) == ["other.ycc", "photo.png", "photo2.ycc"]
+
+
+def test_zero_max_pixels_is_no_limit(folder, ycc):
+    assert ycc("decode", "photo2.ycc", "--max-pixels", "0")[0] == 0
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link], ids=["same", "symlink", "hardlink"])
+def test_output_that_is_the_input_is_refused(folder, ycc, link):
+    if link:
+        link("photo.png", "other.png")
+    for name in ("other.png" if link else "photo.png", "./photo.png", folder / "photo.png"):
+        code, _, err = ycc("encode", "photo.png", "-o", name)
+        assert code == 2
+        assert_one_line_error(err, "same file")
+    np.testing.assert_array_equal(images.read("photo.png"), PICTURE)
+    assert ycc("encode", "photo2.ycc")[0] == 2  # its default output is itself
+
+
+def test_default_output_never_overwrites_but_a_given_one_does(folder, ycc, loads):
+    assert ycc("encode", "photo.png")[0] == 0
+    before = (folder / "photo.png").read_bytes()
+    code, _, err = ycc("decode", "photo.ycc")
+    assert code == 2 and len(loads) == 1
+    assert_one_line_error(err, "photo.png", "exists", "-o")
+    assert (folder / "photo.png").read_bytes() == before
+    assert ycc("decode", "photo2.ycc", "-o", "photo.png")[0] == 0
+
+
+# ---- faults of the world outside
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(folder, ycc, monkeypatch):
+    (folder / "old.ycc").write_bytes(b"old")
+
+    def no_space(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    code, _, err = ycc("encode", "photo.png", "-o", "old.ycc")
+    assert code == 1
+    assert_one_line_error(err, "No space left on device", "old.ycc")
+    assert ".tmp" not in err
+    assert (folder / "old.ycc").read_bytes() == b"old"
+    assert sorted(os.listdir()) == ["old.ycc", "photo.png", "photo2.ycc"]
+
+
+def test_interrupt_exits_130_and_leaves_nothing(folder, ycc, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    code, _, err = ycc("encode", "photo.png")
+    assert code == 130 and "Traceback" not in err
+    assert sorted(os.listdir()) == ["photo.png", "photo2.ycc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and links of POSIX")
+def test_permissions_links_and_devices(folder):
+    umask = os.umask(0o027)
+    try:
+        files.write_bytes("new", b"new")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(os.stat("new").st_mode) == 0o640
+    os.chmod("new", 0o604)
+    os.symlink("new", "link")
+    files.write_bytes("link", b"newer")
+    assert os.path.islink("link") and (folder / "new").read_bytes() == b"newer"
+    assert stat.S_IMODE(os.stat("new").st_mode) == 0o604
+    files.write_bytes(os.devnull, b"nothing")
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    with pytest.raises(OSError):
+        files.write_bytes(folder, b"a folder")
+
+
+# ---- a process of its own
+
+
+def start(*arguments, **options):
+    return subprocess.Popen([sys.executable, "-m", "ycc_jax.cli", *arguments], **options)
+
+
+def test_reader_that_goes_away_is_no_traceback(tmp_path):
+    header = bitstream.Header(7, 5, 50.0, 8, b"fake", 0)
+    (tmp_path / "a.ycc").write_bytes(bitstream.pack(header, b"", b""))
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start("info", str(tmp_path / "a.ycc"), stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (process.communicate(timeout=60)[1], process.returncode) == (b"", 1)
+
+
+def test_importing_the_command_line_imports_nothing_heavy():
+    program = "import sys, ycc_jax.cli; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "ycc_jax" in loaded
+    assert not {"jax", "jaxlib", "flax", "numpy", "PIL", "numba", "tensorflow"} & set(loaded)
+
+
+def test_help_is_quick():
+    """About 0.1 s on an idle machine; the bound leaves room for a busy one."""
+    seconds = []
+    for _ in range(3):
+        before = time.perf_counter()
+        assert start("--help", stdout=subprocess.DEVNULL).wait() == 0
+        seconds.append(time.perf_counter() - before)
+    assert statistics.median(seconds) < 1.5

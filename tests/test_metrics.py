@@ -1,0 +1,213 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train import evaluate
+from ycc_jax import metrics
+
+KEYS = "psnr-rgb psnr-rgb-mean psnr-y psnr-cb psnr-cr psnr-411 psnr-411-mse".split()
+
+# (bpp, PSNR_Y) on Kodak, mean of 24 images.
+# Published: tensorflow/compression, results/image_compression/kodak/PSNR_sRGB_Y, Minnen 2018.
+MINNEN2018 = (
+    [0.071997, 0.153354, 0.264381, 0.428511, 0.635404, 0.904279, 1.258828, 1.98205, 2.992778],
+    [27.110375, 29.212094, 31.346775, 33.543478, 35.637747, 37.857125]
+    + [40.122851, 43.581031, 47.253899],
+)
+# Measured: Pillow 13.0 (libjpeg-turbo), 4:2:0, progressive, optimize.
+JPEG420 = (
+    [0.15427, 0.268375, 0.369492, 0.45818, 0.614995, 0.743439, 0.923418, 1.192576]
+    + [1.50437, 2.206967],
+    [25.570509, 28.06866, 29.391486, 30.323798, 31.648753, 32.580495, 33.737512, 35.260322]
+    + [36.898707, 40.109143],
+)
+# Measured: Pillow 13.0 (libwebp).
+WEBP = (
+    [0.154521, 0.217424, 0.326443, 0.47621, 0.672735, 0.877265, 1.447547, 2.798228],
+    [27.671283, 28.871215, 30.488494, 32.265632, 34.252458, 35.920691, 39.681986, 45.274538],
+)
+
+
+@pytest.fixture
+def noisy(photo, rng):
+    noise = np.rint(rng.normal(0, [2, 4, 8], photo.shape))
+    return np.clip(photo + noise, 0, 255).astype(np.uint8)
+
+
+def test_psnr_is_that_of_skimage(photo, noisy):
+    skimage_metrics = pytest.importorskip("skimage.metrics")
+    psnr = skimage_metrics.peak_signal_noise_ratio
+    ycc, noisy_ycc = (np.asarray(Image.fromarray(x).convert("YCbCr")) for x in (photo, noisy))
+    planes = [psnr(ycc[..., i], noisy_ycc[..., i]) for i in range(3)]
+    mse = [np.mean((ycc[..., i] - noisy_ycc[..., i].astype(float)) ** 2) for i in range(3)]
+    expected = {
+        "psnr-rgb": psnr(photo, noisy),
+        "psnr-rgb-mean": np.mean([psnr(photo[..., i], noisy[..., i]) for i in range(3)]),
+        "psnr-y": planes[0],
+        "psnr-cb": planes[1],
+        "psnr-cr": planes[2],
+        "psnr-411": (4 * planes[0] + planes[1] + planes[2]) / 6,
+        "psnr-411-mse": 10 * np.log10(255**2 / ((4 * mse[0] + mse[1] + mse[2]) / 6)),
+    }
+    found = metrics.distortion(photo, noisy)
+    assert list(found) == KEYS
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_named_functions_are_the_entries(photo, noisy):
+    found = metrics.distortion(photo, noisy)
+    assert metrics.psnr_rgb(photo, noisy) == found["psnr-rgb-mean"]
+    assert metrics.psnr_rgb_mse(photo, noisy) == found["psnr-rgb"]
+    assert metrics.psnr_y(photo, noisy) == found["psnr-y"]
+    assert metrics.psnr_cb(photo, noisy) == found["psnr-cb"]
+    assert metrics.psnr_cr(photo, noisy) == found["psnr-cr"]
+    assert metrics.psnr_411(photo, noisy) == found["psnr-411"]
+    assert metrics.psnr_411_mse(photo, noisy) == found["psnr-411-mse"]
+    assert len(set(found.values())) == len(KEYS)
+
+
+def test_one_level_everywhere_is_48_db():
+    # Grey one level apart: MSE 1 in R, G, B and Y, and 0 in chroma.
+    a, b = np.full((4, 5, 3), 100, np.uint8), np.full((4, 5, 3), 101, np.uint8)
+    found = metrics.distortion(a, b)
+    for key in ("psnr-rgb", "psnr-rgb-mean", "psnr-y"):
+        assert found[key] == pytest.approx(48.1308, abs=1e-4)
+    assert found["psnr-cb"] == found["psnr-cr"] == found["psnr-411"] == np.inf
+    assert found["psnr-411-mse"] == pytest.approx(48.1308 + 10 * np.log10(6 / 4), abs=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_identical_pictures_are_infinitely_good(photo):
+    assert metrics.distortion(photo, photo) == dict.fromkeys(KEYS, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((4, 5, 3), np.float32), "decoded must be uint8 .*found float32"),
+        (np.zeros((4, 5), np.uint8), r"decoded must be uint8 \(H, W, 3\), found uint8 \(4, 5\)"),
+        (np.zeros((4, 5, 4), np.uint8), "decoded must be uint8"),
+        (np.zeros((5, 4, 3), np.uint8), r"reference is \(4, 5, 3\) but decoded is \(5, 4, 3\)"),
+    ],
+)
+def test_distortion_refuses_bad_pictures(bad, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.distortion(np.zeros((4, 5, 3), np.uint8), bad)
+
+
+def test_bd_rate_against_itself_is_zero():
+    percent, interval = metrics.bd_rate(*JPEG420, *JPEG420)
+    assert percent == pytest.approx(0, abs=1e-12)
+    assert interval == (JPEG420[1][0], JPEG420[1][-1])
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.1, 3.0])
+def test_bd_rate_of_scaled_rates_is_the_factor(factor):
+    rate, metric = MINNEN2018
+    percent, _ = metrics.bd_rate(rate, metric, factor * np.array(rate), metric)
+    assert percent == pytest.approx(100 * (factor - 1))
+
+
+def test_bd_rate_of_straight_lines_is_exact():
+    # log rate = metric and log rate = metric / 2 + 1 over [2, 5]: mean difference 1 - 3.5 / 2.
+    a, b = np.arange(1.0, 6.0), np.arange(2.0, 8.0)
+    percent, interval = metrics.bd_rate(np.exp(a), a, np.exp(b / 2 + 1), b)
+    assert interval == (2, 5)
+    assert percent == pytest.approx(100 * (np.exp(1 - 3.5 / 2) - 1))
+
+
+@pytest.mark.parametrize(("curve", "published"), [(JPEG420, 110.1), (WEBP, 32.9)])
+def test_bd_rate_of_published_curves(curve, published):
+    percent, (low, high) = metrics.bd_rate(*MINNEN2018, *curve)
+    assert percent == pytest.approx(published, abs=0.05)
+    assert (low, high) == (max(curve[1][0], 27.110375), curve[1][-1])
+
+
+def test_bd_rate_takes_points_in_any_order(rng):
+    order = rng.permutation(len(JPEG420[0]))
+    shuffled = [np.array(values)[order] for values in JPEG420]
+    assert metrics.bd_rate(*MINNEN2018, *shuffled) == metrics.bd_rate(*MINNEN2018, *JPEG420)
+
+
+@pytest.mark.parametrize(
+    ("rate", "metric", "message"),
+    [
+        ([1, 2, 3], [30, 31, 32], "curve b: BD-rate needs at least 4 points, found 3"),
+        ([1, 2, 3, 4], [30, 32, 31, 33], r"curve b: .* rise strictly .* \[30.0, 32.0, 31.0, 33.0"),
+        ([1, 2, 3, 4], [30, 31, 31, 33], "curve b: .* rise strictly"),
+        ([1, 2, 3, 4], [60, 61, 62, 63], r"no common .*a covers \[25.57.*b covers \[60, 63\]"),
+        ([0, 2, 3, 4], [30, 31, 32, 33], "curve b: rates must be positive"),
+        ([1, 2, 3, 4], [30, 31, 32, np.inf], "curve b: .*finite"),
+        ([1, 2, 3, 4], [30, 31, 32], r"curve b: shapes \(4,\) and \(3,\)"),
+    ],
+)
+def test_bd_rate_refuses_bad_curves(rate, metric, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.bd_rate(*JPEG420, rate, metric)
+
+
+class PillowJpeg:
+    """Pillow's JPEG behind the codec's interface, to test the evaluation without a model."""
+
+    def encode(self, rgb, quality):
+        file = io.BytesIO()
+        Image.fromarray(rgb).save(file, "JPEG", quality=int(quality))
+        return file.getvalue()
+
+    def decode(self, data):
+        return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_evaluate_writes_means_of_real_files(photo, tmp_path, monkeypatch, capsys):
+    loaded = []
+    monkeypatch.setattr(
+        evaluate.ycc_jax, "load", lambda model: loaded.append(model) or PillowJpeg(), raising=False
+    )
+    monkeypatch.setattr(evaluate.bitstream, "info", lambda data: {"weights_hash": "0011aabb"})
+    pictures = {"a.png": photo[:64, :96], "b.png": photo[100:151, 100:133]}
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    anchor, out = tmp_path / "anchor.json", tmp_path / "results" / "jpeg.json"
+    anchor.write_text(
+        json.dumps({"name": "twice", "results": {"bpp": [1, 2, 3, 4], "psnr-y": [9, 30, 40, 60]}})
+    )
+    argv = ["--images", str(tmp_path), "--qualities", "90,10,50,30", "--out", str(out)]
+    evaluate.main([*argv, "--anchor", str(anchor)])
+
+    assert loaded == [None]
+    record = json.loads(out.read_text())
+    assert record["name"] == "jpeg" and record["description"].startswith("2 pictures")
+    assert record["provenance"]["weights_hash"] == "0011aabb"
+    results = record["results"]
+    assert set(results) == {"bpp", "quality", "encoding_time", "decoding_time", *KEYS}
+    assert results["quality"] == [10, 30, 50, 90]
+    jpeg, expected = PillowJpeg(), []
+    for picture in pictures.values():
+        data = jpeg.encode(picture, 50)
+        psnr = metrics.psnr_y(picture, jpeg.decode(data))
+        expected.append([8 * len(data) / picture[..., 0].size, psnr])
+    assert [results["bpp"][2], results["psnr-y"][2]] == pytest.approx(np.mean(expected, axis=0))
+
+    with open(out.with_suffix(".csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], row["quality"]) for row in rows[:3]] == [
+        ("a.png", "10.0"),
+        ("b.png", "10.0"),
+        ("a.png", "30.0"),
+    ]
+    assert len(rows) == 8
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 1 + 4 + 2
+    assert printed[-2].startswith("BD-rate in psnr-y against twice: ") and "% over" in printed[-2]
+    assert printed[-1] == "BD-rate in psnr-rgb against twice: none, the anchor has no psnr-rgb"
+
+
+def test_compare_says_why_there_is_no_bd_rate():
+    curve = {"bpp": [1, 2], "psnr-y": [30, 31]}
+    line = evaluate.compare(curve, {"name": "x", "results": curve}, "psnr-y")
+    assert line.endswith("none, curve a: BD-rate needs at least 4 points, found 2")

@@ -1,0 +1,343 @@
+"""From pictures to batches of random crops: `open_source` finds pictures, `crop_batches` cuts them.
+
+Example number n of a run (picture, position, flip) is a pure function of (seed, n), whichever
+loader reads it, so a run resumed at step k sees the batches that an uninterrupted run would see.
+The arrays are numpy; tensorflow_datasets and grain are imported only where they are chosen.
+"""
+
+import importlib.util
+import logging
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
+MIN_SIDE = 32  # pixels; smaller files in a folder are icons and thumbnails, not photographs
+PREFETCH = 4  # batches made ahead of the training step
+# The colour photographs inside scikit-image's wheel that its documentation declares CC0 or public
+# domain. Its Hubble picture is too, but being mostly black sky it would fill half of all crops.
+SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+FORMS = '"samples", "folder:PATH" or "tfds:NAME[:SPLIT]"'
+# A TFDS name may carry "/config" and ":1.2.3", and a split colons of its own: "train[:80%]".
+TFDS_SPEC = re.compile(r"(?P<name>[^:]+(:\d+\.\d+\.\d+)?)(:(?P<split>.+))?")
+
+
+class Pictures(Sequence):
+    """Base of the sources: uint8 RGB arrays (H, W, 3), decoded when indexed.
+
+    Attributes:
+        areas: int64 (len,), the pixels of each picture, or None where only decoding would tell.
+        decoded: all pictures, once a memory loader has read them; the next loader finds them here.
+    """
+
+    areas: np.ndarray | None = None
+    decoded: list[np.ndarray | None] | None = None
+
+
+class ImageFiles(Pictures):
+    """Picture files, converted to RGB, EXIF orientation applied.
+
+    Opening reads headers only. Files that Pillow cannot open, high bit depth files (Pillow's
+    conversion to RGB would clip them) and files smaller than MIN_SIDE are skipped with one warning.
+
+    Attributes:
+        paths: the files kept, in the order given.
+
+    Raises:
+        ValueError: no file can be used.
+        OSError, SyntaxError, ...: from indexing, what Pillow raises where pixel data is damaged.
+    """
+
+    def __init__(self, paths: Iterable[Path], origin: str):
+        paths = list(paths)
+        with ThreadPoolExecutor(_threads()) as pool:
+            areas = list(pool.map(_usable_area, paths))
+        skipped = [path for path, area in zip(paths, areas, strict=True) if not area]
+        if skipped:
+            log.warning(
+                "%s: skipped %d of %d files, unreadable, 16-bit or under %d pixels, first %s",
+                *(origin, len(skipped), len(paths), MIN_SIDE, skipped[0]),
+            )
+        self.paths = [path for path, area in zip(paths, areas, strict=True) if area]
+        self.areas = np.array([area for area in areas if area], np.int64)
+        if not self.paths:
+            raise ValueError(
+                f"{origin}: expected readable image files ({', '.join(sorted(SUFFIXES))}), "
+                f"found {len(paths)} files and none of use"
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        with Image.open(self.paths[index]) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+class TfdsImages(Pictures):
+    """The `image` feature of a TFDS split, read by random access without TensorFlow."""
+
+    def __init__(self, name: str, split: str, data_dir: str | None):
+        import tensorflow_datasets as tfds
+
+        self._records = tfds.data_source(name, split=split, data_dir=data_dir)
+        if not len(self._records) or "image" not in self._records[0]:
+            raise ValueError(f"tfds:{name}:{split}: expected examples with an `image` feature")
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        image = np.asarray(self._records[index]["image"])
+        return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+
+
+def open_source(spec: str, *, data_dir: str | None = None) -> Sequence[np.ndarray]:
+    """The pictures that `spec` names, as a sequence of uint8 (H, W, 3) RGB arrays of any sizes.
+
+    Args:
+        spec: "samples" (a few photographs inside the scikit-image package, nothing is downloaded),
+            "folder:PATH" (every image file below PATH, sorted by path) or "tfds:NAME[:SPLIT]" (a
+            TensorFlow Datasets data set with an `image` feature, stored as array_record; "train").
+        data_dir: where TFDS keeps its data sets; None is its own default.
+
+    Raises:
+        ValueError: unknown form, a folder without usable pictures, a data set without `image`.
+        FileNotFoundError: PATH is not a folder.
+        ImportError: the package that the form needs is not installed.
+    """
+    form, _, rest = spec.partition(":")
+    if spec == "samples":
+        package = importlib.util.find_spec("skimage")
+        if package is None:
+            raise ImportError('data "samples" needs scikit-image: pip install scikit-image')
+        folder = Path(package.submodule_search_locations[0], "data")
+        return ImageFiles([folder / name for name in SAMPLES], spec)
+    if form == "folder" and rest:
+        return ImageFiles(_image_paths(Path(rest).expanduser()), spec)
+    if form == "tfds" and (match := TFDS_SPEC.fullmatch(rest)):
+        return TfdsImages(match["name"], match["split"] or "train", data_dir)
+    raise ValueError(f"unknown data {spec!r}: expected {FORMS}")
+
+
+class CropSampler:
+    """Random crops of a source by number: `sampler(n)` is example n, uint8 (crop, crop, 3).
+
+    A picture is drawn with probability proportional to its area where the source has `areas`, so
+    that every pixel of a folder is about equally likely, else uniformly; then a position and a
+    horizontal flip. A picture smaller than the crop is extended at the bottom and right by its
+    edge pixels. For one that cannot be decoded, named in a warning, another is drawn.
+    """
+
+    def __init__(self, source: Sequence[np.ndarray], crop: int, seed: int):
+        self.source, self.crop, self.seed = source, crop, seed
+        areas = getattr(source, "areas", None)
+        self._cumulative = np.cumsum(np.ones(len(source), np.int64) if areas is None else areas)
+        self._broken: set[int] = set()
+
+    def __call__(self, number: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, int(number)])
+        picture = self._draw(rng)
+        y, x = (rng.integers(max(side - self.crop, 0) + 1) for side in picture.shape[:2])
+        crop = picture[y : y + self.crop, x : x + self.crop]
+        if rng.integers(2):
+            crop = crop[:, ::-1]
+        missing = [(0, self.crop - side) for side in crop.shape[:2]]
+        return np.pad(crop, [*missing, (0, 0)], mode="edge")
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        for _ in range(100):
+            index = np.searchsorted(self._cumulative, rng.integers(self._cumulative[-1]), "right")
+            picture = self.read(int(index))
+            if picture is not None:
+                return picture
+        raise ValueError("100 pictures drawn in a row could not be decoded")
+
+    def read(self, index: int) -> np.ndarray | None:
+        """Picture `index`, uint8 (H, W, 3), or None where its data is damaged."""
+        if index in self._broken:
+            return None
+        try:
+            return self.source[index]
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, ...
+            self._broken.add(index)
+            name = getattr(self.source, "paths", {index: f"picture {index}"})[index]
+            log.warning("%s cannot be decoded and is left out: %s", name, error)
+            return None
+
+    def load(self, max_memory_mb: float) -> None:
+        """Decodes every picture into memory; ValueError if they need more than `max_memory_mb`."""
+        decoded = getattr(self.source, "decoded", None)
+        decoded = decoded or _decode_all(self.read, self.source, max_memory_mb)
+        if isinstance(self.source, Pictures):
+            self.source.decoded = decoded
+        self.source = decoded
+
+
+def _decode_all(read: Callable, source: Sequence, max_memory_mb: float) -> list[np.ndarray | None]:
+    areas = getattr(source, "areas", None)
+    _check_memory(0 if areas is None else 3 * int(areas.sum()), max_memory_mb)
+    pictures, size = [], 0
+    pool = ThreadPoolExecutor(_threads())
+    try:
+        for picture in pool.map(read, range(len(source))):
+            pictures.append(picture)
+            size += 0 if picture is None else picture.nbytes
+            _check_memory(size, max_memory_mb)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    log.info("decoded %d pictures, %.0f MB in memory", len(pictures), size / 1e6)
+    return pictures
+
+
+def crop_batches(
+    source: Sequence[np.ndarray],
+    *,
+    batch_size: int,
+    crop: int,
+    seed: int,
+    start_step: int = 0,
+    loader: str = "memory",
+    workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    max_memory_mb: float = 8192,
+) -> Iterator[np.ndarray]:
+    """Endless batches of random crops, uint8 (batch_size, crop, crop, 3), from `start_step` on.
+
+    The batch of step k is the same whatever the loader, the number of workers and the step that the
+    iterator started at. Across processes the examples of step k are numbered shard after shard:
+    `count` processes together see what one process with batch size `count * batch_size` sees.
+
+    Args:
+        source: pictures from `open_source`, or any sequence of uint8 (H, W, 3) arrays.
+        batch_size: crops per batch of this process.
+        crop: side of the square crops, pixels.
+        seed: non-negative.
+        start_step: the step of the first batch.
+        loader: "memory" decodes all pictures once, then cuts batches in a background thread that
+            ends when the iterator is closed or collected; "grain" decodes each picture when drawn.
+        workers: processes of the grain loader; 0 is threads in this process.
+        shard: (index, count) of this process.
+        max_memory_mb: limit of the memory loader in units of 1e6 bytes.
+
+    Raises:
+        ValueError: an argument is out of range, or the pictures do not fit `max_memory_mb`.
+        ImportError: loader "grain" without the grain package.
+    """
+    index, count = shard
+    if loader not in ("memory", "grain"):
+        raise ValueError(f'unknown loader {loader!r}: expected "memory" or "grain"')
+    if min(batch_size, crop) < 1 or min(seed, start_step, workers) < 0 or not 0 <= index < count:
+        raise ValueError(
+            "expected batch_size and crop >= 1, seed, start_step and workers >= 0, shard index in "
+            f"[0, count), found {batch_size=} {crop=} {seed=} {start_step=} {workers=} {shard=}"
+        )
+    if not len(source):
+        raise ValueError("expected at least one picture, found an empty source")
+    sampler = CropSampler(source, crop, seed)
+
+    def batch(step: int) -> np.ndarray:
+        first = (int(step) * count + index) * batch_size
+        return np.stack([sampler(number) for number in range(first, first + batch_size)])
+
+    if loader == "grain":
+        return _grain_batches(batch, start_step, workers)
+    sampler.load(max_memory_mb)
+    return _prefetched(batch, start_step)
+
+
+def _grain_batches(batch: Callable, start_step: int, workers: int) -> Iterator[np.ndarray]:
+    import grain
+    from absl import flags
+
+    # 2**62 stands for "endless": grain wants a length, and keeps indices in 64 bits.
+    steps = grain.MapDataset.range(start_step, 2**62).map(batch)
+    batches = steps.to_iter_dataset(grain.ReadOptions(_threads(), PREFETCH))
+    if workers:
+        if not flags.FLAGS.is_parsed():  # grain's processes read absl flags, used here or not
+            flags.FLAGS.mark_as_parsed()
+        options = grain.multiprocessing.MultiprocessingOptions(workers, PREFETCH)
+        batches = batches.mp_prefetch(options)
+    return _copied(iter(batches))
+
+
+def _copied(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    try:
+        for batch in batches:
+            # grain's processes hand out shared memory, which must not outlive them.
+            yield batch.copy()
+    finally:
+        getattr(batches, "close", lambda: None)()  # grain gained close() after 0.2.11
+
+
+def _prefetched(batch: Callable, start_step: int) -> Iterator[np.ndarray]:
+    ready: queue.Queue = queue.Queue(PREFETCH)
+    stop = threading.Event()
+    thread = threading.Thread(target=_produce, args=(batch, start_step, ready, stop), daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:  # also when the generator is closed or collected
+        stop.set()
+
+
+def _produce(batch: Callable, step: int, ready: queue.Queue, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            item = batch(step)
+        except BaseException as error:
+            item = error
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+                break
+            except queue.Full:
+                pass
+        if isinstance(item, BaseException):
+            return
+        step += 1
+
+
+def _check_memory(size: int, max_memory_mb: float) -> None:
+    if size > max_memory_mb * 1e6:
+        raise ValueError(
+            f"the decoded pictures need at least {size / 1e6:.0f} MB, more than max_memory_mb = "
+            f'{max_memory_mb:g}: raise it, or use loader "grain", which decodes pictures as drawn'
+        )
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder:{folder}: expected a folder of images, found none there")
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    )
+
+
+def _usable_area(path: Path) -> int:
+    try:
+        with Image.open(path) as image:
+            usable = min(image.size) >= MIN_SIDE and image.mode[0] not in "IF"
+            return image.width * image.height if usable else 0
+    except Exception:  # whatever a parser trips over, the file is not a picture that Pillow opens
+        return 0
+
+
+def _threads() -> int:
+    return min(8, os.cpu_count() or 1)

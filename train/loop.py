@@ -1,0 +1,154 @@
+"""The story of a run: data, model, resume, steps, validation, export."""
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from train.checkpoints import Checkpoints
+from train.data import crop_batches, open_source
+from train.log import RunLog
+from train.start import closed_form_start
+from train.step import init_params, init_state, make_eval_step, make_train_step, optimizer
+from ycc_jax.checkpoint import export_model
+from ycc_jax.models import build
+
+State = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+def train_and_evaluate(config: Any, workdir: str) -> State:
+    """Trains by a config and leaves the codec model in WORKDIR/model; returns the final state.
+
+    Args:
+      config: as the files in `configs/` give it.
+      workdir: folder of the run; a run found there is resumed at its newest checkpoint and ends with
+        the parameters that an uninterrupted run would have.
+
+    Raises:
+      ValueError: config and data or devices do not fit.
+      FloatingPointError: the loss became NaN or infinite; the message names step and metric, and
+        the last good checkpoint stays.
+    """
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+
+    # ---- data ----------------------------------------------------------------------------------
+    if config.data.source == "samples":
+        log.info(
+            "No data named: training on the embedded sample photographs. For your own use "
+            "--config.data.source=folder:PATH or --config.data.source=tfds:NAME."
+        )
+    source = open_source(config.data.source, data_dir=config.data.data_dir or None)
+    reading = dict(
+        batch_size=config.data.batch_size,
+        crop=config.data.crop,
+        loader=config.data.loader,
+        workers=config.data.workers,
+    )
+
+    # ---- model and state -----------------------------------------------------------------------
+    devices = jax.device_count()
+    if config.data.batch_size % devices:
+        raise ValueError(
+            f"expected a batch size divisible by the {devices} devices, "
+            f"found {config.data.batch_size}"
+        )
+    mesh = Mesh(np.asarray(jax.devices()), ("data",))
+    replicated, by_picture = (NamedSharding(mesh, PartitionSpec(*p)) for p in ((), ("data",)))
+    model, tx = build(**config.model.to_dict()), optimizer(config)
+    params = init_params(model, config.train.seed)
+    if config.optim.closed_form_start:
+        # A seed of its own: these crops only measure, and no step sees them again.
+        sample = crop_batches(source, seed=config.train.seed + 1, **reading)
+        crops = np.concatenate([next(sample) for _ in range(math.ceil(32 / config.data.batch_size))])
+        sample.close()
+        loss = config.loss
+        params = closed_form_start(model, params, tuple(loss.lambdas), loss.alpha, crops)
+    state = jax.device_put(init_state(params, tx), replicated)
+    checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+    state = checkpoints.restore(state) or state
+    first = int(state["step"])
+    if first:
+        log.info("Resuming at step %d of %d.", first, config.train.steps)
+
+    # ---- steps ---------------------------------------------------------------------------------
+    train_step = jax.jit(
+        make_train_step(model, tx, config),
+        in_shardings=(replicated, by_picture),
+        out_shardings=(replicated, replicated),
+        donate_argnums=0,
+    )
+    eval_step = jax.jit(make_eval_step(model, config), out_shardings=replicated)
+    batches = crop_batches(source, seed=config.train.seed, start_step=first, **reading)
+    validation = validation_batch(config, source, reading)
+    with RunLog(
+        workdir,
+        total_steps=config.train.steps,
+        batch_size=config.data.batch_size,
+        resume_step=first,
+    ) as record:
+        for step in range(first + 1, config.train.steps + 1):
+            batch = jax.device_put(next(batches), by_picture)
+            state, metrics = train_step(state, batch)
+            last = step == config.train.steps
+            saving = last or step % config.train.checkpoint_every == 0
+            # Looking at the metrics waits for the device; before a checkpoint it must be done.
+            if saving or step % config.train.log_every == 0:
+                values = {name: float(value) for name, value in metrics.items()}
+                check_finite(values, step)
+                record.write(step, values)
+                record.progress(step, values)
+            if last or step % config.train.eval_every == 0:
+                for level in range(len(config.loss.lambdas)):
+                    values = eval_step(state["ema"], validation, level)
+                    named = {f"eval_{level}/{k}": float(v) for k, v in values.items()}
+                    check_finite(named, step)
+                    record.write(step, named)
+            if saving:
+                checkpoints.save(state)
+    batches.close()
+    checkpoints.close()
+
+    # ---- the codec model -----------------------------------------------------------------------
+    started = time.perf_counter()
+    training = {"steps": int(state["step"]), "data": config.data.source, "loss": config.loss.to_dict()}
+    digest = export_model(
+        workdir / "model",
+        name=config.name,
+        arguments=config.model.to_dict(),
+        params=jax.device_get(state["ema"]),
+        training=training,
+    )
+    log.info(
+        "Codec model %s in %s (%.1f s): use it by --model.",
+        digest[:8],
+        workdir / "model",
+        time.perf_counter() - started,
+    )
+    return state
+
+
+def validation_batch(config: Any, source: Any, reading: dict[str, Any]) -> np.ndarray:
+    """Fixed crops for validation: those of a named source, or of the training data if none is named."""
+    if config.data.validation:
+        source = open_source(config.data.validation, data_dir=config.data.data_dir or None)
+    batches = crop_batches(source, seed=config.train.seed + 2, **reading)
+    batch = next(batches)
+    batches.close()
+    return batch
+
+
+def check_finite(values: dict[str, float], step: int) -> None:
+    """FloatingPointError if a metric is NaN or infinite."""
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise FloatingPointError(
+            f"step {step}: expected finite metrics, found {bad[0]} = {values[bad[0]]}; "
+            "the last checkpoint is from before"
+        )

@@ -1,0 +1,53 @@
+"""A start that already is a codec: gains and channel widths in closed form.
+
+With the lapped shortcut the untrained model is a linear transform codec, up to two unknowns, which
+this sets: how wide each channel of y is (measured on a few training crops), and how finely each
+rate level should quantise. For a uniform quantiser of step d the distortion is d^2 / 12 and the
+rate falls by log2 d, so rate + lambda' * distortion is least at d^2 = 6 / (ln 2 * lambda') (the
+high-resolution approximation; Gish & Pierce 1968).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ycc_jax.models import HyperpriorModel
+from ycc_jax.transforms.lapped import kept_channels
+
+Array = jax.Array
+
+
+def closed_form_start(
+    model: HyperpriorModel, params: Any, lambdas: tuple[float, ...], alpha: float, crops: Array
+) -> Any:
+    """Parameters with `gain_y` and `log_std` set.
+
+    Args:
+      model: level-aware, with the linear shortcut.
+      params: its initial parameters.
+      lambdas, alpha: of the loss, distortion "ycbcr".
+      crops: uint8 (B, H, W, 3), training crops.
+
+    Raises:
+      ValueError: the model has no linear shortcut, or does not know its level.
+    """
+    if not (model.linear_shortcut and model.level_aware):
+        raise ValueError(
+            "closed_form_start expects linear_shortcut and level_aware, found "
+            f"linear_shortcut={model.linear_shortcut}, level_aware={model.level_aware}"
+        )
+    x = jnp.asarray(crops, jnp.float32) / 255
+    # Gains are 1 before this, so analyse gives the latent in units of the picture's [0, 1].
+    level = jnp.zeros(x.shape[0])
+    y = model.apply({"params": params}, x, level, method=model.analyse)
+    std = jnp.std(y, axis=(0, 1, 2)) + 1e-4
+    # A luma value of the transform weighs 1 / (1 + 2 alpha) in the loss. One of half-size chroma
+    # covers four pixels and weighs 4 alpha / (1 + 2 alpha), so its step is that much finer.
+    is_chroma = kept_channels(model.M) >= 256
+    finer = np.where(is_chroma, np.sqrt(4 * alpha), 1.0)
+    step = np.sqrt(6 * (1 + 2 * alpha) / (np.log(2) * np.asarray(lambdas))) / 255
+    log_gain = jnp.asarray(np.log(finer[None, :] / step[:, None]), jnp.float32)
+    gain_y = {"log_gain": log_gain, "log_inverse": -log_gain}
+    return {**params, "gain_y": gain_y, "log_std": jnp.log(std)}

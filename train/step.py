@@ -1,0 +1,105 @@
+"""The pure functions of a run: initial state, one training step, one validation batch.
+
+The state is a plain dict: step (int32 scalar), params, ema (their moving average, which is what is
+validated and exported) and opt (optax state).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from train.loss import rate_distortion
+from ycc_jax.models import HyperpriorModel
+
+Array = jax.Array
+State = dict[str, Any]
+
+
+def optimizer(config: Any) -> optax.GradientTransformation:
+    """Clipping by global norm, then Adam on a schedule with warm-up and cosine decay.
+
+    The lapped shortcut starts in closed form, nearly right, and high rates need it precise: it moves
+    `optim.shortcut_rate` times as fast as the networks, which start from nothing.
+    """
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.optim.learning_rate,
+        warmup_steps=config.optim.warmup_steps,
+        decay_steps=max(config.train.steps, config.optim.warmup_steps + 1),
+        end_value=config.optim.learning_rate * config.optim.final_fraction,
+    )
+
+    def in_shortcut(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: any(p.key == "shortcut" for p in path), params
+        )
+
+    return optax.chain(
+        optax.clip_by_global_norm(config.optim.clip_norm),
+        optax.adam(schedule),
+        optax.masked(optax.scale(config.optim.shortcut_rate), in_shortcut),
+    )
+
+
+def init_params(model: HyperpriorModel, seed: int) -> Any:
+    """Parameters of the model for a seed."""
+    x = jnp.zeros((1, 64, 64, 3))
+    return jax.jit(model.init)(jax.random.PRNGKey(seed), x, jnp.zeros(1))["params"]
+
+
+def init_state(params: Any, tx: optax.GradientTransformation) -> State:
+    """The state before the first step."""
+    ema = jax.tree.map(jnp.array, params)
+    return {"step": jnp.int32(0), "params": params, "ema": ema, "opt": tx.init(params)}
+
+
+def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, config: Any):
+    """(state, uint8 batch (B, H, W, 3)) -> (state, metrics). All randomness follows from the step."""
+    lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
+
+    def train_step(state: State, batch: Array) -> tuple[State, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.PRNGKey(config.train.seed), state["step"])
+        level_key, noise_key = jax.random.split(key)
+        x = batch.astype(jnp.float32) / 255
+        # One level a picture: a batch then holds several rates, and its gradient is less noisy.
+        level = jax.random.randint(level_key, (x.shape[0],), 0, len(config.loss.lambdas))
+
+        def loss_fn(params: Any) -> tuple[Array, dict[str, Array]]:
+            out = model.apply({"params": params}, x, level.astype(jnp.float32), noise_key)
+            return rate_distortion(
+                out,
+                x,
+                lambdas[level],
+                space=config.loss.space,
+                alpha=config.loss.alpha,
+                balance=config.loss.balance,
+            )
+
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
+        metrics["grad_norm"] = optax.global_norm(grads)
+        updates, opt = tx.update(grads, state["opt"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        step = state["step"] + 1
+        # A short memory at first, so that the average forgets the initial weights.
+        decay = jnp.minimum(config.optim.ema_decay, (1.0 + step) / (10.0 + step))
+        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state["ema"], params)
+        return {"step": step, "params": params, "ema": ema, "opt": opt}, metrics
+
+    return train_step
+
+
+def make_eval_step(model: HyperpriorModel, config: Any):
+    """(params, uint8 batch, level index) -> metrics with rounding in place of noise."""
+    lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
+
+    def eval_step(params: Any, batch: Array, level: Array) -> dict[str, Array]:
+        x = batch.astype(jnp.float32) / 255
+        levels = jnp.full((x.shape[0],), level)
+        out = model.apply({"params": params}, x, levels.astype(jnp.float32))
+        return rate_distortion(
+            out, x, lambdas[levels], space=config.loss.space, alpha=config.loss.alpha, balance=0.0
+        )[1]
+
+    return eval_step

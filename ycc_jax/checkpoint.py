@@ -1,0 +1,197 @@
+"""The codec model: all that a decoder needs, and nothing of the training state.
+
+A folder with two files:
+  model.json   format version, name, model arguments, hashes, and how it was trained
+  arrays.npz   parameters ("params/...") in float16, and the frozen coding tables ("tables/...")
+
+The tables are integers computed once, at export: a stream is decoded with the tables that it was
+encoded with, whatever library version computes logarithms differently. The hashes go into every
+stream's header: `model_id` covers the arguments, `weights_hash` the arrays.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ycc_jax.entropy.factorized import coding_tables
+from ycc_jax.entropy.tables import CdfTables, gaussian_tables
+from ycc_jax.errors import ModelError
+
+FORMAT_VERSION = 1
+_TABLES = ("y", "z")
+_FIELDS = ("cdf", "length", "offset")
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecModel:
+    """A codec model in memory.
+
+    Attributes:
+      name: of the config that it was trained by.
+      arguments: of `models.build`.
+      params: nested dict of float32 arrays, the Flax parameters.
+      tables: CdfTables of "y" (one row a scale) and "z" (one row a channel).
+      hash: SHA-256 over arguments and arrays, hex.
+      model_id, weights_hash: what a stream's header names, int of 16 bits and 4 bytes.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    params: dict[str, Any]
+    tables: dict[str, CdfTables]
+    hash: str
+    model_id: int
+    weights_hash: bytes
+
+
+def export_model(
+    path: str | Path,
+    *,
+    name: str,
+    arguments: dict[str, Any],
+    params: Any,
+    training: dict[str, Any] | None = None,
+) -> str:
+    """Writes a codec model folder; an existing one is replaced only once the new one is whole.
+
+    Args:
+      path: the folder to write.
+      name: of the config.
+      arguments: of `models.build`.
+      params: nested dict of arrays, the Flax parameters; stored as float16, so that the tables and
+        all later use see the rounded values.
+      training: how it was trained; kept in model.json, not part of the hash.
+
+    Returns:
+      The model's hash, hex.
+
+    Raises:
+      ValueError: a parameter is not finite in float16, or the density of z cannot be tabulated.
+    """
+    path = Path(path)
+    arrays = {f"params/{key}": value.astype(np.float16) for key, value in _flatten(params)}
+    for key, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"expected parameters finite in float16, found NaN or infinity in {key}")
+    rounded = _unflatten(arrays)
+    tables = {"y": gaussian_tables(), "z": coding_tables(rounded["density_z"])}
+    for latent in _TABLES:
+        for field in _FIELDS:
+            arrays[f"tables/{latent}/{field}"] = getattr(tables[latent], field)
+    header = {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "arguments": arguments,
+        "hash": _hash(arguments, arrays),
+        "training": training or {},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        (staging / "model.json").write_text(json.dumps(header, indent=2) + "\n")
+        np.savez_compressed(staging / "arrays.npz", **arrays)
+        staging.chmod(0o755)
+        if path.exists():
+            old = staging.with_name(staging.name + ".old")
+            os.rename(path, old)
+            os.rename(staging, path)
+            shutil.rmtree(old)
+        else:
+            os.rename(staging, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return header["hash"]
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """model.json of a codec model, checked, without reading its arrays.
+
+    Raises:
+      ModelError: not a codec model, or of another format version.
+    """
+    file = Path(path) / "model.json"
+    try:
+        header = json.loads(file.read_text())
+        version = header["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"expected a codec model folder with model.json, found {path} ({error})") from error
+    if version != FORMAT_VERSION:
+        raise ModelError(f"{file}: expected model format {FORMAT_VERSION}, found {version!r}")
+    return header
+
+
+def load_model(path: str | Path) -> CodecModel:
+    """Reads a codec model folder and checks its hash.
+
+    Raises:
+      ModelError: missing, damaged, of another format version, or the arrays are not those hashed.
+    """
+    header = read_header(path)
+    try:
+        with np.load(Path(path) / "arrays.npz", allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        found = _hash(header["arguments"], arrays)
+        if found != header["hash"]:
+            raise ModelError(f"{path}: expected hash {header['hash']}, found {found}")
+        tables = {
+            latent: CdfTables(*(arrays[f"tables/{latent}/{field}"] for field in _FIELDS))
+            for latent in _TABLES
+        }
+        params = _unflatten(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: expected a whole codec model, found a damaged one ({error})") from error
+    model_id, weights_hash = stream_ids(header)
+    return CodecModel(
+        header["name"], header["arguments"], params, tables, found, model_id, weights_hash
+    )
+
+
+def stream_ids(header: dict[str, Any]) -> tuple[int, bytes]:
+    """(model_id, weights_hash) that streams of a model carry, from its model.json.
+
+    The first is the head of the arguments' hash, the second of the whole hash.
+    """
+    arguments = hashlib.sha256(_canonical(header["arguments"])).digest()
+    return int.from_bytes(arguments[:2], "big"), bytes.fromhex(header["hash"])[:4]
+
+
+def _canonical(arguments: dict[str, Any]) -> bytes:
+    return json.dumps(arguments, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _hash(arguments: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(_canonical(arguments))
+    for key in sorted(arrays):
+        value = np.ascontiguousarray(arrays[key])
+        value = value.astype(value.dtype.newbyteorder("<"))
+        digest.update(f"{key}:{value.dtype.str}:{value.shape};".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _flatten(tree: Any, prefix: str = ""):
+    for key, value in tree.items():
+        if hasattr(value, "items"):
+            yield from _flatten(value, f"{prefix}{key}/")
+        else:
+            yield prefix + key, np.asarray(value)
+
+
+def _unflatten(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in arrays.items():
+        section, *parents, leaf = key.split("/")
+        if section == "params":
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = value.astype(np.float32)
+    return tree

@@ -1,0 +1,214 @@
+"""The command line: `ycc encode | decode | info`.
+
+Exit codes: 0 done, 1 the output could not be written, 2 usage or unusable input, 3 corrupt
+stream, 4 missing or wrong model, 5 size limit, 130 interrupted (`ycc_jax.errors`).
+
+Only click is imported here. What else a command needs it imports itself, JAX last: help and
+refusals take a fraction of the seconds that JAX takes.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+
+import click
+
+from ycc_jax import bitstream, files
+from ycc_jax.errors import InputError, YccError
+
+_max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=0),
+    default=bitstream.DEFAULT_MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse pictures of more pixels; 0 for no limit.",
+)
+_model_option = click.option(
+    "-m", "--model", metavar="M", help="Model name or file; default: the bundled model."
+)
+_quiet_option = click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
+
+
+def _print_version(context, _parameter, value):
+    if value:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("ycc_jax")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        click.echo(f"ycc {number}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
+)
+def cli():
+    """A learned image codec: photographs to .ycc files and back."""
+
+
+@cli.command()
+@click.argument("source", metavar="IN")
+@click.option("-o", "--output", metavar="OUT", help="Default: IN with the ending .ycc.")
+@click.option(
+    "-q",
+    "--quality",
+    type=float,
+    metavar="Q",
+    help="0 (smallest file) to 100 (best picture), fractions allowed; default: the model's.",
+)
+@_model_option
+@click.option("--background", metavar="COLOR", help="Colour behind a transparent picture.")
+@_max_pixels_option
+@click.option("-v", "--verbose", is_flag=True, help="Also print the header and where time went.")
+@_quiet_option
+def encode(source, output, quality, model, background, max_pixels, verbose, quiet):
+    """Encode the picture IN (PNG, JPEG, WebP, TIFF, ...; "-": standard input).
+
+    An output name that is not given with -o is never the name of an existing file.
+    """
+    output = _output(source, output, ".ycc")
+    if quality is not None:
+        quality = bitstream.quantize_quality(quality)
+    start = time.perf_counter()
+    from ycc_jax import images
+
+    picture = images.read(source, background, max_pixels or None)
+    codec = _load(model)
+    loaded = time.perf_counter()
+    data = codec.encode(picture, quality=quality)
+    encoded = time.perf_counter()
+    files.write_bytes(output, data)
+    if not quiet:
+        bpp = 8 * len(data) / (picture.shape[0] * picture.shape[1])
+        _say(f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {encoded - start:.2f} s")
+    if verbose:
+        for line in _lines(bitstream.info(data)):
+            _say(f"  {line}")
+        _say(f"  read and load: {loaded - start:.2f} s, encode: {encoded - loaded:.2f} s")
+
+
+@cli.command()
+@click.argument("source", metavar="IN")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help='PNG, TIFF, PPM, BMP or lossless WebP by its ending, PNG for "-". '
+    "Default: IN with the ending .png.",
+)
+@_model_option
+@_max_pixels_option
+@_quiet_option
+def decode(source, output, model, max_pixels, quiet):
+    """Decode the .ycc file IN ("-": standard input) to a picture.
+
+    An output name that is not given with -o is never the name of an existing file.
+    """
+    output = _output(source, output, ".png")
+    start = time.perf_counter()
+    data = files.read_bytes(source)
+    # Before the seconds that the next imports and the model take.
+    header, _, _ = bitstream.unpack(data, max_pixels or None)
+    from ycc_jax import images
+
+    images.output_format(output)
+    picture = _load(model).decode(data, max_pixels=max_pixels or None)
+    images.write(picture, output)
+    if not quiet:
+        seconds = time.perf_counter() - start
+        _say(f"{output}: {header.width} x {header.height} pixels, {seconds:.2f} s")
+
+
+@cli.command()
+@click.argument("source", metavar="IN")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(source, as_json):
+    """Print what the header of the .ycc file IN says; needs no model."""
+    fields = bitstream.info(files.read_bytes(source))
+    click.echo(json.dumps(fields) if as_json else "\n".join(_lines(fields)))
+
+
+def main(arguments=None) -> int:
+    """Run `ycc` with the arguments (default: of the process); the exit code, never a traceback
+    for a fault of the input, the model, the disk or the reader of a pipe."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say(
+            f"ycc: warning: {' '.join(str(message).split())}"
+        )
+        try:
+            code = cli.main(arguments, prog_name="ycc", standalone_mode=False)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return error.exit_code
+        except click.ClickException as error:
+            return _fail(error.format_message(), error.exit_code)
+        except YccError as error:
+            return _fail(error, error.exit_code)
+        except BrokenPipeError:
+            # Whoever read has gone. The interpreter flushes once more at exit: into nothing.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            named = error.filename is not None and error.strerror
+            return _fail(f"{error.filename}: {error.strerror}" if named else error, 1)
+        except (KeyboardInterrupt, click.Abort):
+            return 130
+
+
+def _output(source: str, output: str | None, ending: str) -> str:
+    """The name to write to, which is never the input and never overwrites unless given."""
+    if output is None:
+        output = "-" if source == "-" else os.path.splitext(source)[0] + ending
+        if os.path.realpath(output) != os.path.realpath(source) and os.path.exists(output):
+            # Else `ycc encode a.png` and `ycc decode a.ycc` would replace the original.
+            raise InputError(f"{output}: exists; use -o {output} to overwrite it")
+    folder = os.path.dirname(os.path.realpath(output))
+    if output != "-" and not os.path.isdir(folder):
+        raise InputError(f"{output}: expected an existing folder, found no {folder}")
+    if source == "-" or output == "-":
+        return output
+    same = os.path.realpath(source) == os.path.realpath(output)
+    with contextlib.suppress(OSError):
+        same = same or os.path.samefile(source, output)
+    if same:
+        raise InputError(f"{output}: expected an output other than the input, found the same file")
+    return output
+
+
+def _load(model: str | None):
+    from ycc_jax.codec import enable_compilation_cache, load
+
+    enable_compilation_cache()
+    return load(model)
+
+
+def _lines(fields: dict) -> list[str]:
+    return [f"{name}: {value}" for name, value in fields.items()]
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _fail(error: object, code: int) -> int:
+    _say(f"ycc: error: {' '.join(str(error).split())}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Entropy parameters of y: masked context and 1x1 nets (Minnen et al. 2018, sec. 3 and table 1).
+
+The 5x5 type-A mask leaves 12 taps: two rows above, and two to the left. They are stored as
+(12, M, C), so the mask is the shape of the kernel, and a position's context is one matrix product
+of its 12 * M neighbours: the coder gathers those for one wavefront at a time (`wavefront.py`),
+training slides the same kernel over the whole latent.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ycc_jax.gain import level_weights
+from ycc_jax.layers import leaky_relu
+
+Array = jax.Array
+
+# (row, column) of the neighbours, relative to the position coded, in raster order.
+TAPS = tuple((i, j) for i in (-2, -1, 0) for j in range(-2, 3) if (i, j) < (0, 0))
+
+
+class MaskedContext(nn.Module):
+    """Features of the already coded neighbourhood; zeros stand beyond the border.
+
+    Attributes:
+      features: channels C; the paper's are 2 M.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, y_hat: Array) -> Array:
+        """Latent (B, h, w, M) -> (B, h, w, C); or gathered neighbours (K, 12, M) -> (K, C)."""
+        shape = (len(TAPS), y_hat.shape[-1], self.features)
+        fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=(0, 1), out_axis=2)
+        kernel = self.param("kernel", fan_in, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if y_hat.ndim == 3:
+            return y_hat.reshape(y_hat.shape[0], -1) @ kernel.reshape(-1, self.features) + bias
+
+        def conv(taps: Array, pad: list[tuple[int, int]]) -> Array:
+            layout = ("NHWC", "HWIO", "NHWC")
+            return jax.lax.conv_general_dilated(y_hat, taps, (1, 1), pad, dimension_numbers=layout)
+
+        # A negative pad drops the row or column that the last output would need but no tap reads.
+        above = conv(kernel[:10].reshape(2, 5, *shape[1:]), [(2, -1), (2, 2)])
+        left = conv(kernel[10:].reshape(1, 2, *shape[1:]), [(0, 0), (2, -1)])
+        return above + left + bias
+
+
+class EntropyParameters(nn.Module):
+    """(hyper features, context features) -> mean and scale of y, (..., M) each.
+
+    Attributes:
+      M: channels of y.
+      widths: channels of the two hidden layers; the paper's are (10 M / 3, 8 M / 3).
+      levels: 0, or the number of rate levels that the nets see: the first layer then gets a learned
+        vector per level, and the outputs are relative to `unit`, the width of y to be expected from
+        its gain alone. Without that a context model pays for a variable rate, most at low rates,
+        as what it sees changes with the level.
+    """
+
+    M: int
+    widths: tuple[int, int]
+    levels: int = 0
+
+    @nn.compact
+    def __call__(
+        self, features: Array, level: Array | None = None, unit: Array | None = None
+    ) -> tuple[Array, Array]:
+        """features (B, ..., F), level (B,), unit broadcastable to (B, ..., M) -> mean, scale."""
+        h = nn.Dense(self.widths[0], name="hidden_0")(features)
+        if self.levels:
+            shape = (self.levels, self.widths[0])
+            table = self.param("level", nn.initializers.zeros, shape)
+            shift = level_weights(level, self.levels) @ table
+            h = h + shift.reshape(shift.shape[0], *[1] * (h.ndim - 2), -1)
+        h = leaky_relu(h)
+        h = leaky_relu(nn.Dense(self.widths[1], name="hidden_1")(h))
+        if not self.levels:
+            scale, mean = jnp.split(nn.Dense(2 * self.M, name="output")(h), 2, axis=-1)
+            return mean, scale
+        # Zero at the start: every channel then has the mean 0 and the scale its gain suggests.
+        zeros = nn.initializers.zeros
+        log_scale, mean = jnp.split(
+            nn.Dense(2 * self.M, kernel_init=zeros, name="output")(h), 2, axis=-1
+        )
+        return unit * mean, unit * jnp.exp(jnp.clip(log_scale, -8.0, 8.0))

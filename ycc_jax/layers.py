@@ -1,0 +1,144 @@
+"""Layers of the transforms: strided convolutions, their transposes, GDN and PReLU.
+
+Layout NHWC, kernels (height, width, in, out). Strided convolutions pad k // 2 on every side, as the
+published PyTorch models do; XLA's "SAME" is lopsided at stride 2 and would shift every weight.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Conv(nn.Module):
+    """Convolution with symmetric padding k // 2: (B, H, W, C) -> (B, ceil(H/s), ceil(W/s), features).
+
+    A 1x1 kernel is one matrix product over the channels: the same numbers, and on XLA's CPU backend
+    the kernel gradient of a 1x1 convolution costs four times that of a matrix product.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    kernel_init: Any = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        k, s = self.kernel, self.stride
+        kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if k == 1 and s == 1:
+            return x @ kernel[0, 0] + bias
+        pad = [(k // 2, k // 2)] * 2
+        x = jax.lax.conv_general_dilated(
+            x, kernel, (s, s), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return x + bias
+
+
+class ConvTranspose(nn.Module):
+    """Transposed 5x5 stride-2 convolution: (B, H, W, C) -> (B, 2H, 2W, features).
+
+    Equals PyTorch's ConvTranspose2d(kernel 5, stride 2, padding 2, output_padding 1), with the kernel
+    stored as (5, 5, in, out): out[o] = sum over i of x[i] * kernel[o - 2 i + 2].
+    Written in polyphase form, as four ordinary convolutions with the taps that meet each output
+    parity: the dilated form multiplies by inserted zeros, and its kernel gradient is pathologically
+    slow on XLA's CPU backend.
+    """
+
+    features: int
+    kernel_init: Any = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (5, 5, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # Output 2m meets taps 4, 2, 0 at x[m-1], x[m], x[m+1]; output 2m+1 taps 3, 1 at x[m], x[m+1].
+        phases = ((slice(4, None, -2), (1, 1)), (slice(3, None, -2), (0, 1)))
+        b, h, w, _ = x.shape
+        rows = []
+        for tap_rows, pad_rows in phases:
+            row = []
+            for tap_cols, pad_cols in phases:
+                row.append(
+                    jax.lax.conv_general_dilated(
+                        x,
+                        kernel[tap_rows, tap_cols],
+                        (1, 1),
+                        [pad_rows, pad_cols],
+                        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                    )
+                )
+            rows.append(jnp.stack(row, axis=3))  # (B, H, W, column parity, F)
+        y = jnp.stack(rows, axis=2)  # (B, H, row parity, W, column parity, F)
+        return y.reshape(b, 2 * h, 2 * w, self.features) + bias
+
+
+@jax.custom_vjp
+def lower_bound(x: Array, bound: Array) -> Array:
+    """max(x, bound), whose gradient still lets x move back up from below the bound (Balle 2018)."""
+    return jnp.maximum(x, bound)
+
+
+def _lower_bound_fwd(x: Array, bound: Array) -> tuple[Array, tuple[Array, Array]]:
+    return jnp.maximum(x, bound), (x, bound)
+
+
+def _lower_bound_bwd(residual: tuple[Array, Array], g: Array) -> tuple[Array, None]:
+    x, bound = residual
+    return jnp.where((x >= bound) | (g < 0), g, 0.0), None
+
+
+lower_bound.defvjp(_lower_bound_fwd, _lower_bound_bwd)
+
+_PEDESTAL = 2.0**-36
+
+
+def _nonnegative(raw: Array, minimum: float) -> Array:
+    """raw -> raw^2 - pedestal, bounded below by minimum: the reparametrisation of Balle 2017, sec. A."""
+    return lower_bound(raw, (minimum + _PEDESTAL) ** 0.5) ** 2 - _PEDESTAL
+
+
+class GDN(nn.Module):
+    """Generalised divisive normalisation (Balle, Laparra & Simoncelli 2016), (..., C) -> (..., C).
+
+    y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or times that root with `inverse`.
+    gamma is stored as (in j, out i); both parameters are stored as square roots.
+    """
+
+    inverse: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        c = x.shape[-1]
+        beta = self.param("beta", lambda _: jnp.sqrt(jnp.ones(c) + _PEDESTAL))
+        gamma = self.param("gamma", lambda _: jnp.sqrt(0.1 * jnp.eye(c) + _PEDESTAL))
+        energy = (x * x) @ _nonnegative(gamma, 0.0)
+        norm = energy + _nonnegative(beta, 1e-6)
+        return x * (jnp.sqrt(norm) if self.inverse else jax.lax.rsqrt(norm))
+
+
+class PReLU(nn.Module):
+    """max(x, 0) + slope * min(x, 0) with one learned slope per layer, 0.25 at the start (He 2015)."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        slope = self.param("slope", nn.initializers.constant(0.25), ())
+        return jnp.where(x >= 0, x, slope * x)
+
+
+def activation(kind: str, inverse: bool = False) -> nn.Module:
+    """The non-linearity between strided layers: kind "gdn" (`inverse` gives IGDN) or "prelu"."""
+    if kind == "gdn":
+        return GDN(inverse=inverse)
+    if kind == "prelu":
+        return PReLU()
+    raise ValueError(f"activation must be 'gdn' or 'prelu', found {kind!r}")
+
+
+def leaky_relu(x: Array) -> Array:
+    """Leaky ReLU with PyTorch's slope 0.01, of the hyperprior's nets."""
+    return jax.nn.leaky_relu(x, 0.01)

@@ -1,0 +1,63 @@
+"""The serial part of the codec: y, wave after wave.
+
+The 5x5 type-A mask lets all positions with equal t = 3 * row + column be coded together: each needs
+only positions with a smaller t. That makes W + 3 (H - 1) waves in place of H * W single positions,
+with the same numbers. Encoder and decoder walk the same waves with the same compiled step; they
+differ only in where a wave's symbols come from (`exchange`).
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ycc_jax.context import TAPS
+
+# Positions a compiled step takes. One fixed number: every picture size shares one compilation, and a
+# position's numbers never depend on the picture's size. A 768x512 picture has 16 to a wave.
+POSITIONS = 16
+
+Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Exchange = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def waves(height: int, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows, columns), int arrays, of the positions of each wave; rows ascend within a wave."""
+    for t in range(width + 3 * (height - 1)):
+        rows = np.arange(max(0, -(-(t - width + 1) // 3)), min(height, t // 3 + 1))
+        if rows.size:
+            yield rows, t - 3 * rows
+
+
+def code(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> np.ndarray:
+    """Codes a whole latent and returns y_hat.
+
+    Args:
+      hyper: hyper features (h, w, F), float32.
+      channels: M.
+      step: the compiled part, (hyper (K, F), neighbours (K, 12, M)) -> mean (K, M) float32 and scale
+        index (K, M) int32, with K = POSITIONS; unused positions are zeros.
+      exchange: (rows (n,), columns (n,), mean (n, M), index (n, M)) -> symbols (n, M), integers; the
+        encoder computes and keeps them, the decoder reads them from the stream.
+
+    Returns:
+      y_hat = symbols + mean, (h, w, M) float32.
+    """
+    height, width, features = hyper.shape
+    # Two zero rows above and two zero columns on either side stand beyond the border.
+    y_hat = np.zeros((height + 2, width + 4, channels), np.float32)
+    tap_rows, tap_columns = np.array(TAPS).T
+    step_hyper = np.zeros((POSITIONS, features), np.float32)
+    step_neighbours = np.zeros((POSITIONS, len(TAPS), channels), np.float32)
+    for wave_rows, wave_columns in waves(height, width):
+        for start in range(0, wave_rows.size, POSITIONS):
+            rows = wave_rows[start : start + POSITIONS]
+            columns = wave_columns[start : start + POSITIONS]
+            n = rows.size
+            step_hyper[:n] = hyper[rows, columns]
+            step_neighbours[:n] = y_hat[
+                rows[:, None] + tap_rows + 2, columns[:, None] + tap_columns + 2
+            ]
+            step_hyper[n:], step_neighbours[n:] = 0, 0
+            mean, index = (a[:n] for a in step(step_hyper, step_neighbours))
+            y_hat[rows + 2, columns + 2] = exchange(rows, columns, mean, index) + mean
+    return y_hat[2:, 2:-2]
