@@ -49,4 +49,4 @@ def install(session, package):
 def test(session):
     """Runs pytest on the installed package: the safe path keeps the checkout out of sys.path."""
     arguments = session.posargs or ["--durations=10"]
-    session.run("pytest", "-q", *arguments, env={"PYTHONSAFEPATH": "1"})
+    session.run("pytest", *arguments, env={"PYTHONSAFEPATH": "1"})

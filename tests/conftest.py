@@ -34,3 +34,49 @@ def photo():
     picture = skimage_data.astronaut()
     picture.setflags(write=False)
     return picture
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """The same program is compiled once a session, also where several runs build it anew."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """The smoke config cut down to four steps, with a checkpoint after two."""
+    from configs.smoke import get_config
+
+    config = get_config()
+    config.data.batch_size = 4
+    config.train.steps = 4
+    config.train.log_every = 1
+    config.train.eval_every = 4
+    config.train.checkpoint_every = 2
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, tmp_path_factory):
+    """(workdir, final state) of an uninterrupted run of `tiny_config` on the sample photographs."""
+    from train.loop import train_and_evaluate
+
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, train_and_evaluate(tiny_config, str(workdir))
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_run):
+    """The codec that `tiny_run` exported."""
+    import ycc_jax
+
+    return ycc_jax.load(tiny_run[0] / "model")
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """The bundled codec, trained weights."""
+    import ycc_jax
+
+    return ycc_jax.load()

@@ -16,7 +16,6 @@ import csv
 import json
 import statistics
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jax
@@ -63,7 +62,9 @@ def parse(argv):
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--qualities", type=numbers, default=numbers("0,15,30,45,60,75,90,100"))
     parser.add_argument("--out", type=Path, required=True, help="results/NAME.json")
-    parser.add_argument("--anchor", type=Path, nargs="*", default=[], help="RD files to compare to")
+    parser.add_argument(
+        "--anchor", type=Path, nargs="+", action="extend", default=[], help="RD files"
+    )
     return parser.parse_args(argv)
 
 
@@ -136,15 +137,11 @@ def compare(results, anchor, key):
 
 def provenance(model, weights_hash):
     """What a figure depends on beside the pictures."""
-    try:
-        library = version("ycc-jax")
-    except PackageNotFoundError:
-        library = "(not installed)"
     device = jax.devices()[0]
     return {
         "model": Path(model).name,
         "weights_hash": weights_hash,
-        "ycc_jax": library,
+        "ycc_jax": ycc_jax.__version__,
         "jax": jax.__version__,
         "device": f"{device.platform}: {device.device_kind}",
     }

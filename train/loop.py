@@ -66,7 +66,9 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     if config.optim.closed_form_start:
         # A seed of its own: these crops only measure, and no step sees them again.
         sample = crop_batches(source, seed=config.train.seed + 1, **reading)
-        crops = np.concatenate([next(sample) for _ in range(math.ceil(32 / config.data.batch_size))])
+        crops = np.concatenate(
+            [next(sample) for _ in range(math.ceil(32 / config.data.batch_size))]
+        )
         sample.close()
         loss = config.loss
         params = closed_form_start(model, params, tuple(loss.lambdas), loss.alpha, crops)
@@ -117,7 +119,11 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
 
     # ---- the codec model -----------------------------------------------------------------------
     started = time.perf_counter()
-    training = {"steps": int(state["step"]), "data": config.data.source, "loss": config.loss.to_dict()}
+    training = {
+        "steps": int(state["step"]),
+        "data": config.data.source,
+        "loss": config.loss.to_dict(),
+    }
     digest = export_model(
         workdir / "model",
         name=config.name,

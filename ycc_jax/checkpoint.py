@@ -80,7 +80,9 @@ def export_model(
     arrays = {f"params/{key}": value.astype(np.float16) for key, value in _flatten(params)}
     for key, value in arrays.items():
         if not np.isfinite(value).all():
-            raise ValueError(f"expected parameters finite in float16, found NaN or infinity in {key}")
+            raise ValueError(
+                f"expected parameters finite in float16, found NaN or infinity in {key}"
+            )
     rounded = _unflatten(arrays)
     tables = {"y": gaussian_tables(), "z": coding_tables(rounded["density_z"])}
     for latent in _TABLES:
@@ -122,7 +124,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
         header = json.loads(file.read_text())
         version = header["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"expected a codec model folder with model.json, found {path} ({error})") from error
+        raise ModelError(
+            f"expected a codec model folder with model.json, found {path} ({error})"
+        ) from error
     if version != FORMAT_VERSION:
         raise ModelError(f"{file}: expected model format {FORMAT_VERSION}, found {version!r}")
     return header
@@ -147,7 +151,9 @@ def load_model(path: str | Path) -> CodecModel:
         }
         params = _unflatten(arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: expected a whole codec model, found a damaged one ({error})") from error
+        raise ModelError(
+            f"{path}: expected a whole codec model, found a damaged one ({error})"
+        ) from error
     model_id, weights_hash = stream_ids(header)
     return CodecModel(
         header["name"], header["arguments"], params, tables, found, model_id, weights_hash

@@ -32,7 +32,9 @@ class MaskedContext(nn.Module):
     def __call__(self, y_hat: Array) -> Array:
         """Latent (B, h, w, M) -> (B, h, w, C); or gathered neighbours (K, 12, M) -> (K, C)."""
         shape = (len(TAPS), y_hat.shape[-1], self.features)
-        fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=(0, 1), out_axis=2)
+        fan_in = nn.initializers.variance_scaling(
+            1.0, "fan_in", "normal", in_axis=(0, 1), out_axis=2
+        )
         kernel = self.param("kernel", fan_in, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if y_hat.ndim == 3:

@@ -58,7 +58,9 @@ class FactorizedDensity(nn.Module):
             fill = nn.initializers.constant(matrix)
             params[f"matrix_{k}"] = self.param(f"matrix_{k}", fill, (self.channels, r, s))
             spread = nn.initializers.uniform(1.0)
-            bias = self.param(f"bias_{k}", lambda key, sh, f=spread: f(key, sh) - 0.5, (self.channels, s))
+            bias = self.param(
+                f"bias_{k}", lambda key, sh, f=spread: f(key, sh) - 0.5, (self.channels, s)
+            )
             params[f"bias_{k}"] = bias
             if k < LAYERS - 1:
                 zeros = nn.initializers.zeros
@@ -70,7 +72,9 @@ class FactorizedDensity(nn.Module):
         return -jnp.log2(lower_bound(likelihood(self.params, z), LIKELIHOOD_MIN))
 
 
-def coding_tables(params: dict[str, np.ndarray], tail_mass: float = 1e-6, reach: int = 2048) -> CdfTables:
+def coding_tables(
+    params: dict[str, np.ndarray], tail_mass: float = 1e-6, reach: int = 2048
+) -> CdfTables:
     """Frozen integer CDFs, one a channel, from the density's parameters.
 
     Evaluated in float64 NumPy over the integers in [-reach, reach]; each table covers all but about

@@ -1,0 +1,177 @@
+"""Pictures to bytes and back: sizes, processes, honest rates, and files that must be refused."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import ycc_jax
+from ycc_jax import bitstream, metrics
+from ycc_jax.codec import Codec, symbols_crc
+from ycc_jax.entropy import range_coder
+from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
+from ycc_jax.padding import pad_to_multiple
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (17, 31), (64, 64), (70, 130)])
+def test_any_size_decodes_to_the_encoders_own_picture(tiny_codec, photo, height, width):
+    picture = photo[100 : 100 + height, 150 : 150 + width]
+    data, expected = tiny_codec.encode_with_picture(picture, 30)
+    found = tiny_codec.decode(data)
+    assert found.shape == picture.shape and found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+    header = ycc_jax.info(data)
+    assert (header["width"], header["height"], header["quality"]) == (width, height, 30)
+
+
+def test_grey_stays_grey(tiny_codec, photo):
+    grey = photo[:64, 200:300, 1]
+    data, expected = tiny_codec.encode_with_picture(grey, 100)
+    found = tiny_codec.decode(data)
+    assert found.shape == grey.shape and ycc_jax.info(data)["grey"]
+    np.testing.assert_array_equal(found, expected)
+    assert np.mean(np.square(found.astype(float) - grey)) < 100
+
+
+def test_encode_is_deterministic_and_quality_is_continuous(tiny_codec, photo):
+    picture = photo[:128, :128]
+    assert tiny_codec.encode(picture, 41.7) == tiny_codec.encode(picture, 41.7)
+    assert tiny_codec.encode(picture) == tiny_codec.encode(picture, 50)
+    assert ycc_jax.info(tiny_codec.encode(picture, 41.7))["quality"] == pytest.approx(
+        41.7, abs=1e-3
+    )
+
+
+def test_the_bundled_model_gives_every_rate(bundled, photo):
+    """Bytes and PSNR_Y rise together over the whole range, also between the trained levels."""
+    picture = photo[128:384, 128:384]
+    sizes, psnr = [], []
+    for quality in (0, 20, 35.5, 50, 71, 100):
+        data = bundled.encode(picture, quality)
+        sizes.append(len(data))
+        psnr.append(metrics.distortion(picture, bundled.decode(data))["psnr-y"])
+    assert sizes == sorted(sizes) and sizes[-1] > 5 * sizes[0]
+    assert psnr == sorted(psnr) and psnr[-1] > psnr[0] + 8
+
+
+def test_estimated_bits_are_the_files_bits(bundled, photo):
+    """The model's forward pass against real bytes on a real photograph: 1 % plus the header."""
+    picture = np.asarray(photo[:, :448])
+    for quality in (15, 75):
+        data = bundled.encode(picture, quality)
+        x = pad_to_multiple(picture, 64)[None].astype(np.float32) / 255
+        params, level = {"params": bundled.model.params}, bundled._level(quality)
+        out = jax.jit(bundled.net.apply)(params, x, level)
+        estimate = float(out["bits_y"][0] + out["bits_z"][0]) / 8
+        header = ycc_jax.info(data)
+        coded = len(data) - 31
+        assert header["file_bytes"] == len(data) if "file_bytes" in header else True
+        assert abs(coded - estimate) < 0.01 * estimate, (quality, coded, estimate)
+
+
+def test_one_process_encodes_and_another_decodes(tiny_codec, tiny_run, photo, tmp_path):
+    """Through the command line, on an odd size; the picture is bit for bit the encoder's own."""
+    picture = photo[50:183, 100:301]
+    source, stream, out = (tmp_path / name for name in ("in.png", "k.ycc", "out.png"))
+    Image.fromarray(picture).save(source)
+    model = str(tiny_run[0] / "model")
+    for arguments in (
+        ("encode", str(source), "-o", str(stream), "-q", "62.5", "-m", model),
+        ("decode", str(stream), "-o", str(out), "-m", model),
+    ):
+        subprocess.run([sys.executable, "-m", "ycc_jax", *arguments], check=True, timeout=300)
+    data, expected = tiny_codec.encode_with_picture(picture, 62.5)
+    assert stream.read_bytes() == data
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), expected)
+
+
+@pytest.mark.skipif(
+    "tfc" not in range_coder.available_backends(),
+    reason="TensorFlow Compression is not installed; the other test environment has it",
+)
+def test_both_coders_write_the_same_file(tiny_codec, photo):
+    other = Codec(tiny_codec.model, backend="tfc")
+    picture = photo[:100, :100]
+    data = tiny_codec.encode(picture, 100)
+    assert other.encode(picture, 100) == data
+    np.testing.assert_array_equal(other.decode(data), tiny_codec.decode(data))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 3), np.uint16),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros(8, np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(tiny_codec, picture):
+    with pytest.raises(InputError, match="expected a uint8 picture .* found"):
+        tiny_codec.encode(picture)
+
+
+@pytest.mark.parametrize("quality", [-1, 100.5, float("nan")])
+def test_quality_out_of_range_is_refused(tiny_codec, photo, quality):
+    with pytest.raises(InputError):
+        tiny_codec.encode(photo, quality)
+
+
+def test_a_single_rate_model_takes_no_quality(tiny_codec, photo):
+    arguments = {**tiny_codec.model.arguments, "levels": 0, "level_aware": False}
+    single = Codec(dataclasses.replace(tiny_codec.model, arguments=arguments))
+    with pytest.raises(InputError, match="single rate"):
+        single.encode(photo, 30)
+
+
+def test_a_file_of_another_model_is_refused(tiny_codec, bundled, photo):
+    data = tiny_codec.encode(photo[:64, :64])
+    with pytest.raises(ModelError, match="model id"):
+        bundled.decode(data)
+    retrained = Codec(dataclasses.replace(tiny_codec.model, weights_hash=b"abcd"))
+    with pytest.raises(ModelError, match="weights hash .* found 61626364"):
+        retrained.decode(data)
+
+
+def test_a_huge_picture_is_refused_before_anything_is_computed(tiny_codec, photo, monkeypatch):
+    data = tiny_codec.encode(photo[:64, :64])
+    monkeypatch.setattr(range_coder, "Decoder", None)
+    with pytest.raises(LimitError):
+        tiny_codec.decode(data, max_pixels=64 * 64 - 1)
+
+
+def test_symbols_changed_under_a_valid_checksum_are_noticed(tiny_codec, photo):
+    """Valid container, other symbols: what drift of the probabilities between machines looks like."""
+    data = tiny_codec.encode(photo[:64, :64], 80)
+    header, z, y = bitstream.unpack(data)
+    for sections in ((z, y[:-1]), (z, y[:40] + b"\x55" + y[41:]), (z, b""), (z, y + b"\0")):
+        with pytest.raises(CorruptStreamError):
+            tiny_codec.decode(bitstream.pack(header, *sections))
+
+
+def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, photo):
+    data = tiny_codec.encode(photo[:64, :64], 80)
+    other = Codec(tiny_codec.model)
+    step = other._step
+
+    def drifted(level, hyper, neighbours):
+        mean, index = step(level, hyper, neighbours)
+        index = np.array(index)
+        index[0, 3] ^= 1  # one table entry of one channel, at the first position of each wave
+        return mean, index
+
+    other._step = drifted
+    with pytest.raises(CorruptStreamError, match="expected the symbols that the encoder coded"):
+        other.decode(data)
+
+
+def test_symbols_crc_is_over_little_endian_int32():
+    import zlib
+
+    raw = b"\x01\0\0\0\xfe\xff\xff\xff" + b"\x07\0\0\0"
+    assert symbols_crc(np.array([1, -2], np.int32), np.array([7], np.int32)) == zlib.crc32(raw)

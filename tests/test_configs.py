@@ -1,0 +1,60 @@
+"""Every config builds, traces one training step, and refuses misspelt fields."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import configs
+from train.step import init_state, make_train_step, optimizer
+from ycc_jax.models import build
+
+NAMES = sorted(
+    path.stem
+    for path in Path(configs.__path__[0]).glob("*.py")
+    if path.stem not in ("__init__", "common")
+)
+
+
+def test_the_systems_of_the_references_are_there():
+    assert {"minnen", "minnen_gain", "dlec", "dlec_gain", "smoke"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_traces_a_training_step(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    assert config.name == name
+    model, tx = build(**config.model.to_dict()), optimizer(config)
+    x = jnp.zeros((1, 64, 64, 3))
+    params = jax.eval_shape(model.init, jax.random.PRNGKey(0), x, jnp.zeros(1))["params"]
+    state = jax.eval_shape(lambda p: init_state(p, tx), params)
+    batch = jax.ShapeDtypeStruct((2, 128, 64, 3), jnp.uint8)
+    new, metrics = jax.eval_shape(make_train_step(model, tx, config), state, batch)
+    assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
+    assert all(value.shape == () for value in metrics.values())
+    assert len(config.loss.lambdas) == max(config.model.levels, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_is_locked(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    with pytest.raises(AttributeError):
+        config.train.stesp = 3
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"width": 3}, "unknown model arguments \\['width'\\]"),
+        ({"transform": "dct"}, "transform must be one of joint, dlec, found 'dct'"),
+        ({"transform": "joint", "linear_shortcut": True}, "linear_shortcut expects transform"),
+        ({"levels": 0}, "level_aware expects gain levels"),
+        ({"surrogate": "soft"}, "surrogate must be one of noise, mixed"),
+    ],
+)
+def test_a_bad_argument_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model = build(**arguments)
+        jax.eval_shape(model.init, jax.random.PRNGKey(0), jnp.zeros((1, 64, 64, 3)), jnp.zeros(1))

@@ -1,0 +1,172 @@
+"""The trainer: resumed runs, what a run leaves on disk, overfitting, and stopping on NaN."""
+
+import json
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.smoke import get_config as smoke
+from train import loop
+from train.checkpoints import Checkpoints
+from train.loss import mse, rate_distortion
+from train.start import closed_form_start
+from train.step import init_params, init_state, make_train_step, optimizer
+from ycc_jax.checkpoint import read_header
+from ycc_jax.models import build
+
+
+def test_a_run_leaves_records_and_a_codec_model(tiny_run, tiny_config):
+    workdir, state = tiny_run
+    assert int(state["step"]) == 4
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in lines if "loss" in line} == {1, 2, 3, 4}
+    assert all(
+        np.isfinite(line[f"eval_{level}/bpp"])
+        for level in range(8)
+        for line in lines
+        if f"eval_{level}/bpp" in line
+    )
+    assert sum("eval_7/psnr_y" in line for line in lines) == 1
+    header = read_header(workdir / "model")
+    assert header["arguments"] == tiny_config.model.to_dict()
+    assert header["training"]["steps"] == 4
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run, tiny_config, tmp_path, monkeypatch):
+    """Killed in its third step, resumed from the checkpoint of the second: bit for bit the same."""
+
+    def dies(*args, **kwargs):
+        batches = loop_batches(*args, **kwargs)
+        if kwargs["seed"] != tiny_config.train.seed:
+            yield from batches  # validation, or the crops that only measure
+        for _, batch in zip(range(3), batches, strict=False):
+            yield batch
+        raise KeyboardInterrupt
+
+    loop_batches = loop.crop_batches
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "crop_batches", dies)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train_and_evaluate(tiny_config, str(tmp_path))
+    assert not (tmp_path / "model").exists()
+    state = loop.train_and_evaluate(tiny_config, str(tmp_path))
+    expected = jax.tree.leaves_with_path(tiny_run[1])
+    found = dict(jax.tree.leaves_with_path(state))
+    assert len(expected) == len(found) > 50
+    for path, leaf in expected:
+        np.testing.assert_array_equal(found[path], leaf, err_msg=jax.tree_util.keystr(path))
+    # The exported models are then the same too, down to their hash.
+    hashes = [read_header(path / "model")["hash"] for path in (tmp_path, tiny_run[0])]
+    assert hashes[0] == hashes[1]
+
+
+def test_a_finished_run_only_exports_again(tiny_run, tiny_config, caplog):
+    before = read_header(tiny_run[0] / "model")["hash"]
+    with caplog.at_level(logging.INFO, logger="train"):
+        loop.train_and_evaluate(tiny_config, str(tiny_run[0]))
+    assert "Resuming at step 4 of 4." in caplog.text
+    assert "--config.data.source=folder:PATH" in caplog.text  # no data named: it says so
+    assert read_header(tiny_run[0] / "model")["hash"] == before
+
+
+def test_another_model_does_not_resume(tiny_run, tiny_config):
+    config = tiny_config.copy_and_resolve_references()
+    config.model.M = 32
+    with pytest.raises(ValueError, match="does not fit this config"):
+        loop.train_and_evaluate(config, str(tiny_run[0]))
+
+
+def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path, monkeypatch):
+    def make_failing_step(*_):
+        def step(state, batch):
+            loss = jnp.where(state["step"] == 3, jnp.nan, 1.0)
+            return {**state, "step": state["step"] + 1}, {"loss": loss}
+
+        return step
+
+    monkeypatch.setattr(loop, "make_train_step", make_failing_step)
+    with pytest.raises(
+        FloatingPointError, match="step 4: expected finite metrics, found loss = nan"
+    ):
+        loop.train_and_evaluate(tiny_config, str(tmp_path))
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.manager.latest_step() == 2
+    checkpoints.close()
+
+
+def test_batch_must_fit_the_devices(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(ValueError, match="divisible by the 3 devices, found 4"):
+        loop.train_and_evaluate(tiny_config, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_training_on_one_picture_overfits_it(photo):
+    """A plain DLEC network without a closed-form start, on a single 64x64 crop."""
+    config = smoke().unlock()
+    config.model.update(N=16, M=32, linear_shortcut=False, levels=0, level_aware=False)
+    config.loss.update(lambdas=(0.05,), balance=0.0)
+    config.optim.update(learning_rate=3e-3, closed_form_start=False)
+    config.train.steps = 150
+    model, tx = build(**config.model.to_dict()), optimizer(config)
+    state = init_state(init_params(model, 0), tx)
+    step = jax.jit(make_train_step(model, tx, config), donate_argnums=0)
+    crop = np.repeat(photo[None, 100:164, 180:244], 4, axis=0)
+    history = []
+    for _ in range(config.train.steps):
+        state, metrics = step(state, crop)
+        history.append((float(metrics["loss"]), float(metrics["psnr_y"])))
+    first, last = np.mean(history[:3], axis=0), np.mean(history[-10:], axis=0)
+    assert last[0] < first[0] / 4, (first, last)
+    assert last[1] > first[1] + 8, (first, last)
+
+
+def test_closed_form_start_is_a_codec_of_increasing_rate(photo):
+    config = smoke()
+    model = build(**config.model.to_dict())
+    crops = np.stack([photo[i : i + 64, j : j + 64] for i in (0, 200) for j in (100, 300)])
+    params = closed_form_start(
+        model, init_params(model, 0), config.loss.lambdas, config.loss.alpha, crops
+    )
+    x = np.float32(crops) / 255
+    apply = jax.jit(lambda level: model.apply({"params": params}, x, jnp.full(4, level)))
+    bits, errors = [], []
+    for level in (0.0, 3.5, 7.0):
+        out = apply(level)
+        bits.append(float(out["bits_y"].sum()))
+        errors.append(float(mse(x, out["x_hat"], "ycbcr", config.loss.alpha).mean()))
+    assert bits == sorted(bits) and errors == sorted(errors, reverse=True)
+    assert -10 * np.log10(errors[-1]) > 30
+
+
+def test_closed_form_start_wants_the_shortcut(photo):
+    model = build(N=8, M=16)
+    with pytest.raises(ValueError, match="expects linear_shortcut and level_aware"):
+        closed_form_start(model, {}, (0.01,), 0.25, photo[None])
+
+
+def test_loss_is_the_published_formula(rng):
+    """bpp + lambda 255^2 (MSE_Y + 2 alpha MSE_C) / (1 + 2 alpha), MSE_C the mean of both planes."""
+    from PIL import Image
+
+    x, x_hat = rng.integers(0, 256, (2, 1, 16, 16, 3), np.uint8)
+    planes = [np.asarray(Image.fromarray(p[0]).convert("YCbCr"), np.float64) for p in (x, x_hat)]
+    mse_y, mse_cb, mse_cr = np.square(planes[0] - planes[1]).mean((0, 1))
+    out = {
+        "x_hat": jnp.asarray(x_hat / 255, jnp.float32),
+        "bits_y": jnp.array([128.0]),
+        "bits_z": jnp.array([64.0]),
+    }
+    arguments = dict(space="ycbcr", alpha=0.1, balance=0.0)
+    loss, metrics = rate_distortion(
+        out, jnp.asarray(x / 255, jnp.float32), jnp.array([0.01]), **arguments
+    )
+    distortion = (mse_y + 2 * 0.1 * (mse_cb + mse_cr) / 2) / (1 + 2 * 0.1)
+    np.testing.assert_allclose(loss, 192 / 256 + 0.01 * distortion, rtol=5e-3)  # Pillow rounds
+    np.testing.assert_allclose(metrics["bpp_y"] + metrics["bpp_z"], 192 / 256)
+    rgb = mse(jnp.asarray(x / 255.0), jnp.asarray(x_hat / 255.0), "rgb")
+    expected = np.square(x / 255.0 - x_hat / 255.0).mean()
+    np.testing.assert_allclose(rgb, [expected], rtol=1e-5)

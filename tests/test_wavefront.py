@@ -1,0 +1,89 @@
+"""The wavefront: it covers every position once, and changes no number."""
+
+import jax
+import numpy as np
+import pytest
+
+from ycc_jax import wavefront
+from ycc_jax.context import TAPS
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 9), (7, 1), (5, 4), (4, 30), (32, 48)])
+def test_waves_cover_every_position_after_its_neighbours(height, width):
+    order = {}
+    steps = list(wavefront.waves(height, width))
+    for t, (rows, columns) in enumerate(steps):
+        assert (np.diff(rows) > 0).all()
+        for position in zip(rows.tolist(), columns.tolist(), strict=True):
+            assert position not in order
+            order[position] = t
+    assert sorted(order) == [(i, j) for i in range(height) for j in range(width)]
+    for (i, j), t in order.items():
+        assert all(order.get((i + di, j + dj), -1) < t for di, dj in TAPS)
+    # Narrow pictures have empty waves; W + 3 (H - 1) is the count where there are none.
+    assert len(steps) <= width + 3 * (height - 1)
+    assert len(steps) == width + 3 * (height - 1) or width < 3
+
+
+def test_a_768x512_picture_has_141_waves_of_at_most_16():
+    sizes = [rows.size for rows, _ in wavefront.waves(32, 48)]
+    assert (len(sizes), max(sizes)) == (141, 16)
+
+
+def test_the_mask_is_type_a():
+    """12 of 25 taps: two full rows above, two to the left (Minnen et al. 2018)."""
+    assert len(TAPS) == 12
+    assert set(TAPS) == {(i, j) for i in (-2, -1) for j in range(-2, 3)} | {(0, -2), (0, -1)}
+
+
+@pytest.fixture(scope="module")
+def coded(tiny_codec):
+    """A random latent coded in wavefront order, with the means and indexes it met."""
+    rng = np.random.default_rng(5)
+    level = np.array([4.3], np.float32)
+    z = rng.integers(-3, 4, (2, 3, tiny_codec.net.N)).astype(np.int32)
+    y = (rng.normal(size=(8, 12, tiny_codec.net.M)) * 4).astype(np.float32)
+    means, indexes = np.empty_like(y), np.empty(y.shape, np.int32)
+
+    def exchange(rows, columns, mean, index):
+        means[rows, columns], indexes[rows, columns] = mean, index
+        return np.rint(y[rows, columns] - mean)
+
+    return level, z, y, means, indexes, tiny_codec._walk(z, level, exchange)
+
+
+def test_wavefront_order_equals_raster_order(tiny_codec, coded):
+    """One position at a time, left to right and top to bottom, by the same compiled step."""
+    level, z, y, means, indexes, y_hat = coded
+    hyper = np.asarray(tiny_codec._hyper(z, level))
+    padded = np.zeros((10, 16, y.shape[2]), np.float32)
+    step_hyper = np.zeros((wavefront.POSITIONS, hyper.shape[2]), np.float32)
+    neighbours = np.zeros((wavefront.POSITIONS, 12, y.shape[2]), np.float32)
+    for i in range(8):
+        for j in range(12):
+            step_hyper[0] = hyper[i, j]
+            neighbours[0] = [padded[i + di + 2, j + dj + 2] for di, dj in TAPS]
+            mean, index = (
+                np.asarray(a)[0] for a in tiny_codec._step(level, step_hyper, neighbours)
+            )
+            np.testing.assert_allclose(mean, means[i, j], rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(index, indexes[i, j])
+            padded[i + 2, j + 2] = np.rint(y[i, j] - mean) + mean
+    np.testing.assert_allclose(padded[2:, 2:-2], y_hat, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gathered_step_equals_the_masked_convolution(tiny_codec, coded):
+    """Training slides the kernel over the whole y_hat; the means must be those the coder met."""
+    level, z, _, means, indexes, y_hat = coded
+    params = tiny_codec.model.params
+    hyper = tiny_codec._hyper(z, level)[None]
+    net = tiny_codec.net
+    with jax.default_matmul_precision("highest"):
+        mean, scale = net.apply(
+            {"params": params}, hyper, y_hat[None], level, method=net.parameters
+        )
+    np.testing.assert_allclose(mean[0], means, rtol=1e-3, atol=1e-4)
+    from ycc_jax.entropy.tables import scale_index
+
+    agree = np.mean(scale_index(np.asarray(scale[0])) == indexes)
+    assert agree > 0.999  # a scale may sit on the edge between two table entries
