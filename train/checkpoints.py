@@ -46,7 +46,10 @@ class Checkpoints:
             ) from error
         return state
 
-    def close(self) -> None:
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
         """Waits for writes under way."""
         self.manager.wait_until_finished()
         self.manager.close()

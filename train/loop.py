@@ -1,8 +1,8 @@
 """The story of a run: data, model, resume, steps, validation, export."""
 
+import contextlib
 import logging
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +65,14 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     params = init_params(model, config.train.seed)
     if config.optim.closed_form_start:
         # A seed of its own: these crops only measure, and no step sees them again.
-        sample = crop_batches(source, seed=config.train.seed + 1, **reading)
-        crops = np.concatenate(
-            [next(sample) for _ in range(math.ceil(32 / config.data.batch_size))]
-        )
-        sample.close()
-        loss = config.loss
-        params = closed_form_start(model, params, tuple(loss.lambdas), loss.alpha, crops)
+        with contextlib.closing(
+            crop_batches(source, seed=config.train.seed + 1, **reading)
+        ) as sample:
+            count = math.ceil(32 / config.data.batch_size)
+            crops = np.concatenate([next(sample) for _ in range(count)])
+        lambdas, alpha = tuple(config.loss.lambdas), config.loss.alpha
+        params = closed_form_start(model, params, lambdas, alpha, crops)
     state = jax.device_put(init_state(params, tx), replicated)
-    checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-    state = checkpoints.restore(state) or state
-    first = int(state["step"])
-    if first:
-        log.info("Resuming at step %d of %d.", first, config.train.steps)
-
-    # ---- steps ---------------------------------------------------------------------------------
     train_step = jax.jit(
         make_train_step(model, tx, config),
         in_shardings=(replicated, by_picture),
@@ -87,56 +80,51 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
         donate_argnums=0,
     )
     eval_step = jax.jit(make_eval_step(model, config), out_shardings=replicated)
-    batches = crop_batches(source, seed=config.train.seed, start_step=first, **reading)
     validation = validation_batch(config, source, reading)
-    with RunLog(
-        workdir,
-        total_steps=config.train.steps,
-        batch_size=config.data.batch_size,
-        resume_step=first,
-    ) as record:
-        for step in range(first + 1, config.train.steps + 1):
-            batch = jax.device_put(next(batches), by_picture)
-            state, metrics = train_step(state, batch)
-            last = step == config.train.steps
-            saving = last or step % config.train.checkpoint_every == 0
-            # Looking at the metrics waits for the device; before a checkpoint it must be done.
-            if saving or step % config.train.log_every == 0:
-                values = {name: float(value) for name, value in metrics.items()}
-                check_finite(values, step)
-                record.write(step, values)
-                record.progress(step, values)
-            if last or step % config.train.eval_every == 0:
-                for level in range(len(config.loss.lambdas)):
-                    values = eval_step(state["ema"], validation, level)
-                    named = {f"eval_{level}/{k}": float(v) for k, v in values.items()}
-                    check_finite(named, step)
-                    record.write(step, named)
-            if saving:
-                checkpoints.save(state)
-    batches.close()
-    checkpoints.close()
+
+    # ---- steps ---------------------------------------------------------------------------------
+    # Leaving this block, also by an error, waits for a checkpoint that is still being written.
+    with Checkpoints(workdir, config.train.keep_checkpoints) as checkpoints:
+        state = checkpoints.restore(state) or state
+        first = int(state["step"])
+        if first:
+            log.info("Resuming at step %d of %d.", first, config.train.steps)
+        record = RunLog(
+            workdir,
+            total_steps=config.train.steps,
+            batch_size=config.data.batch_size,
+            resume_step=first,
+        )
+        batches = crop_batches(source, seed=config.train.seed, start_step=first, **reading)
+        with record, contextlib.closing(batches):
+            for step in range(first + 1, config.train.steps + 1):
+                state, metrics = train_step(state, jax.device_put(next(batches), by_picture))
+                last = step == config.train.steps
+                saving = last or step % config.train.checkpoint_every == 0
+                # Looking at the metrics waits for the device; before a checkpoint it must be done.
+                if saving or step % config.train.log_every == 0:
+                    values = {name: float(value) for name, value in metrics.items()}
+                    check_finite(values, step)
+                    record.write(step, values)
+                    record.progress(step, values)
+                if last or step % config.train.eval_every == 0:
+                    for level in range(len(config.loss.lambdas)):
+                        values = eval_step(state["ema"], validation, level)
+                        values = {f"eval_{level}/{k}": float(v) for k, v in values.items()}
+                        check_finite(values, step)
+                        record.write(step, values)
+                if saving:
+                    checkpoints.save(state)
 
     # ---- the codec model -----------------------------------------------------------------------
-    started = time.perf_counter()
-    training = {
-        "steps": int(state["step"]),
-        "data": config.data.source,
-        "loss": config.loss.to_dict(),
-    }
     digest = export_model(
         workdir / "model",
         name=config.name,
         arguments=config.model.to_dict(),
         params=jax.device_get(state["ema"]),
-        training=training,
+        training={"steps": int(state["step"]), "loss": config.loss.to_dict()},
     )
-    log.info(
-        "Codec model %s in %s (%.1f s): use it by --model.",
-        digest[:8],
-        workdir / "model",
-        time.perf_counter() - started,
-    )
+    log.info("Codec model %s in %s: use it by --model.", digest[:8], workdir / "model")
     return state
 
 
@@ -144,10 +132,8 @@ def validation_batch(config: Any, source: Any, reading: dict[str, Any]) -> np.nd
     """Fixed crops for validation: those of a named source, or of the training data if none is named."""
     if config.data.validation:
         source = open_source(config.data.validation, data_dir=config.data.data_dir or None)
-    batches = crop_batches(source, seed=config.train.seed + 2, **reading)
-    batch = next(batches)
-    batches.close()
-    return batch
+    with contextlib.closing(crop_batches(source, seed=config.train.seed + 2, **reading)) as batches:
+        return next(batches)
 
 
 def check_finite(values: dict[str, float], step: int) -> None:
