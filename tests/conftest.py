@@ -38,9 +38,13 @@ def photo():
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """The same program is compiled once a session, also where several runs build it anew."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    """The same program is compiled once a session, also by other processes; none outlives it."""
+    from ycc_jax.codec import enable_compilation_cache
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        enable_compilation_cache()
+        yield
 
 
 @pytest.fixture(scope="session")

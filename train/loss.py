@@ -37,20 +37,17 @@ def rate_distortion(
         levels whose lambda differs a hundredfold, else the highest rates own the network.
 
     Returns:
-      The scalar loss; {"loss", "bpp_y", "bpp_z", "bpp", "mse", "psnr_y"}.
+      The scalar loss; the model's metrics with "loss", "mse" and "psnr_y" beside them.
     """
-    pixels = x.shape[1] * x.shape[2]
-    bpp_y, bpp_z = out["bits_y"] / pixels, out["bits_z"] / pixels
+    bpp = (out["bits_y"] + out["bits_z"]) / (x.shape[1] * x.shape[2])
     distortion = mse(x, out["x_hat"], space, alpha)
     weight = lmbda**-balance
     weight = weight / jnp.mean(weight) if balance else jnp.ones_like(lmbda)
-    loss = jnp.mean(weight * (bpp_y + bpp_z + lmbda * 255.0**2 * distortion))
+    loss = jnp.mean(weight * (bpp + lmbda * 255.0**2 * distortion))
     psnr_y = -10 * jnp.log10(mse(x, jnp.clip(out["x_hat"], 0, 1), "ycbcr", 0.0) + 1e-10)
     values = {
+        **out["metrics"],
         "loss": loss,
-        "bpp_y": bpp_y.mean(),
-        "bpp_z": bpp_z.mean(),
-        "bpp": (bpp_y + bpp_z).mean(),
         "mse": distortion.mean(),
         "psnr_y": psnr_y.mean(),
     }

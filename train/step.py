@@ -78,7 +78,7 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
             )
 
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         updates, opt = tx.update(grads, state["opt"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         step = state["step"] + 1

@@ -171,7 +171,8 @@ class HyperpriorModel(nn.Module):
           key: noise for training; None rounds, as a decoder would.
 
         Returns:
-          x_hat (B, H, W, 3) not clipped, and per picture `bits_y`, `bits_z` (B,): bits in all.
+          x_hat (B, H, W, 3), not clipped; `bits_y` and `bits_z` (B,), the bits of each picture;
+          `metrics`, scalars by name: bpp_y, bpp_z and bpp, bits per pixel as means over the batch.
         """
         y = self.analyse(x, level)
 
@@ -191,11 +192,12 @@ class HyperpriorModel(nn.Module):
             y_hat = round_ste(y, mean)
         bits_y = gaussian.bits(y_hat if key is None else y_tilde, mean, scale)
 
-        return {
-            "x_hat": self.synthesise(y_hat, level),
-            "bits_y": bits_y.sum((1, 2, 3)),
-            "bits_z": bits_z.sum((1, 2, 3)),
-        }
+        bits_y, bits_z = bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3))
+        pixels = x.shape[1] * x.shape[2]
+        bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
+        metrics = {"bpp_y": bpp_y, "bpp_z": bpp_z, "bpp": bpp_y + bpp_z}
+        x_hat = self.synthesise(y_hat, level)
+        return {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
 
     def surrogates(self, latent: Array, key: Array | None, fold: int) -> tuple[Array, Array]:
         """What the density sees, and what the decoder side sees, in place of a rounded latent."""
