@@ -144,7 +144,7 @@ def test_a_huge_picture_is_refused_before_anything_is_computed(tiny_codec, photo
 
 
 def test_symbols_changed_under_a_valid_checksum_are_noticed(tiny_codec, photo):
-    """Valid container, other symbols: what drift of the probabilities between machines looks like."""
+    """Valid container, other symbols: what a drift of probabilities between machines gives."""
     data = tiny_codec.encode(photo[:64, :64], 80)
     header, z, y = bitstream.unpack(data)
     for sections in ((z, y[:-1]), (z, y[:40] + b"\x55" + y[41:]), (z, b""), (z, y + b"\0")):

@@ -27,8 +27,8 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
 
     Args:
       config: as the files in `configs/` give it.
-      workdir: folder of the run; a run found there is resumed at its newest checkpoint and ends with
-        the parameters that an uninterrupted run would have.
+      workdir: folder of the run; a run found there is resumed at its newest checkpoint and ends
+        with the parameters that an uninterrupted run would have.
 
     Raises:
       ValueError: config and data or devices do not fit.
@@ -129,7 +129,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
 
 
 def validation_batch(config: Any, source: Any, reading: dict[str, Any]) -> np.ndarray:
-    """Fixed crops for validation: those of a named source, or of the training data if none is named."""
+    """Fixed crops for validation, of the source named for it or else of the training data."""
     if config.data.validation:
         source = open_source(config.data.validation, data_dir=config.data.data_dir or None)
     with contextlib.closing(crop_batches(source, seed=config.train.seed + 2, **reading)) as batches:

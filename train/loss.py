@@ -1,8 +1,8 @@
 """Rate-distortion loss: bits per pixel + lambda * 255^2 * distortion.
 
 Distortion "ycbcr" is (MSE_Y + 2 alpha MSE_C) / (1 + 2 alpha) with MSE_C the mean of both chroma
-planes: alpha is the luma-chroma bit allocation (Ulas & Tekalp 2022). "rgb" is the plain MSE over the
-three channels. Pictures are in [0, 1]; 255^2 brings lambda to the scale on which it is published.
+planes: alpha is the luma-chroma bit allocation (Ulas & Tekalp 2022). "rgb" is the plain MSE over
+the three channels. Pictures are in [0, 1]; 255^2 brings lambda to its published scale.
 """
 
 import jax

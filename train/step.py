@@ -20,8 +20,8 @@ State = dict[str, Any]
 def optimizer(config: Any) -> optax.GradientTransformation:
     """Clipping by global norm, then Adam on a schedule with warm-up and cosine decay.
 
-    The lapped shortcut starts in closed form, nearly right, and high rates need it precise: it moves
-    `optim.shortcut_rate` times as fast as the networks, which start from nothing.
+    The lapped shortcut starts in closed form, nearly right, and high rates need it precise: it
+    moves `optim.shortcut_rate` times as fast as the networks, which start from nothing.
     """
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
@@ -56,7 +56,7 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> State:
 
 
 def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, config: Any):
-    """(state, uint8 batch (B, H, W, 3)) -> (state, metrics). All randomness follows from the step."""
+    """(state, uint8 batch (B, H, W, 3)) -> (state, metrics); the step seeds all randomness."""
     lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
 
     def train_step(state: State, batch: Array) -> tuple[State, dict[str, Array]]:

@@ -15,7 +15,7 @@ from ycc_jax.color import rgb_to_ycbcr, to_uint8
 from ycc_jax.entropy import range_coder
 from ycc_jax.entropy.tables import LOG_MIN, LOG_STEP, NUM_SCALES
 from ycc_jax.errors import CorruptStreamError, InputError, ModelError
-from ycc_jax.models import Y_STRIDE, Z_STRIDE, build
+from ycc_jax.models import Z_STRIDE, build
 from ycc_jax.padding import crop_to, pad_to_multiple, padded_size
 
 Array = jax.Array
@@ -29,8 +29,8 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
     """A codec from a codec model.
 
     Args:
-      model: a folder that training exported (WORKDIR/model), the name of a bundled model, or None for
-        the bundled default.
+      model: a folder that training exported (WORKDIR/model), the name of a bundled model, or None
+        for the bundled default.
       backend: of the range coder, "auto", "native" or "tfc" (`entropy.range_coder`).
 
     Raises:
@@ -41,7 +41,8 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
     if not path.is_dir():
         bundled = sorted(p.name for p in BUNDLED.glob("*") if p.is_dir())
         raise ModelError(
-            f"expected a codec model folder or one of the bundled models {bundled}, found {str(name)!r}"
+            f"expected a codec model folder or one of the bundled models {bundled}, "
+            f"found {str(name)!r}"
         )
     return Codec(load_model(path), backend=backend)
 
@@ -49,8 +50,8 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, for later processes.
 
-    JAX_COMPILATION_CACHE_DIR, if set, stays in force. Does nothing on JAX before 0.10: programs that
-    0.5.3 reads back from its cache crash on the CPU, and those in between are untested.
+    JAX_COMPILATION_CACHE_DIR, if set, stays in force. Does nothing on JAX before 0.10: programs
+    that 0.5.3 reads back from its cache crash on the CPU, and those in between are untested.
     """
     if jax.__version_info__ < (0, 10) or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
@@ -209,8 +210,8 @@ class Codec:
         y_hat = self._walk(z, level, exchange)
         if symbols_crc(z, np.concatenate(symbols)) != header.symbols_crc:
             raise CorruptStreamError(
-                "expected the symbols that the encoder coded, found others: this machine or library "
-                "version computes other probabilities than the one that wrote the file"
+                "expected the symbols that the encoder coded, found others: this machine or library"
+                " version computes other probabilities than the one that wrote the file"
             )
         decoder.finish()
         return self._picture(y_hat, level, (header.height, header.width), grey=header.grey)

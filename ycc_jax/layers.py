@@ -14,10 +14,10 @@ Array = jax.Array
 
 
 class Conv(nn.Module):
-    """Convolution with symmetric padding k // 2: (B, H, W, C) -> (B, ceil(H/s), ceil(W/s), features).
+    """Convolution padded by k // 2: (B, H, W, C) -> (B, ceil(H/s), ceil(W/s), features).
 
     A 1x1 kernel is one matrix product over the channels: the same numbers, and on XLA's CPU backend
-    the kernel gradient of a 1x1 convolution costs four times that of a matrix product.
+    the kernel gradient of a 1x1 convolution costs four times as much.
     """
 
     features: int
@@ -42,8 +42,8 @@ class Conv(nn.Module):
 class ConvTranspose(nn.Module):
     """Transposed 5x5 stride-2 convolution: (B, H, W, C) -> (B, 2H, 2W, features).
 
-    Equals PyTorch's ConvTranspose2d(kernel 5, stride 2, padding 2, output_padding 1), with the kernel
-    stored as (5, 5, in, out): out[o] = sum over i of x[i] * kernel[o - 2 i + 2].
+    Equals PyTorch's ConvTranspose2d(kernel 5, stride 2, padding 2, output_padding 1), with the
+    kernel stored as (5, 5, in, out): out[o] = sum over i of x[i] * kernel[o - 2 i + 2].
     Written in polyphase form, as four ordinary convolutions with the taps that meet each output
     parity: the dilated form multiplies by inserted zeros, and its kernel gradient is pathologically
     slow on XLA's CPU backend.
@@ -56,7 +56,7 @@ class ConvTranspose(nn.Module):
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", self.kernel_init, (5, 5, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # Output 2m meets taps 4, 2, 0 at x[m-1], x[m], x[m+1]; output 2m+1 taps 3, 1 at x[m], x[m+1].
+        # Output 2m meets taps 4, 2, 0 at x[m-1], x[m], x[m+1]; 2m+1 taps 3, 1 at x[m], x[m+1].
         phases = ((slice(4, None, -2), (1, 1)), (slice(3, None, -2), (0, 1)))
         b, h, w, _ = x.shape
         rows = []
@@ -98,7 +98,7 @@ _PEDESTAL = 2.0**-36
 
 
 def _nonnegative(raw: Array, minimum: float) -> Array:
-    """raw -> raw^2 - pedestal, bounded below by minimum: the reparametrisation of Balle 2017, sec. A."""
+    """raw^2 - pedestal, bounded below by minimum: the reparametrisation of Balle 2017."""
     return lower_bound(raw, (minimum + _PEDESTAL) ** 0.5) ** 2 - _PEDESTAL
 
 
@@ -122,7 +122,7 @@ class GDN(nn.Module):
 
 
 class PReLU(nn.Module):
-    """max(x, 0) + slope * min(x, 0) with one learned slope per layer, 0.25 at the start (He 2015)."""
+    """max(x, 0) + slope * min(x, 0), one learned slope a layer, 0.25 at the start (He 2015)."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

@@ -1,11 +1,12 @@
 """The differentiable model: a picture to its reconstruction and its bits.
 
-    x -> analysis -> y -> gain -> y_g -------------- quantize ------------> y_hat -> inverse gain
-                                |                     ^  mean                 |          |
-                                v                     |  scale -> bits(y)     v          v
-                       hyper analysis       entropy parameters <---------- context   synthesis -> x_hat
-                                v                     ^
-                       z -> gain -> quantize -> inverse gain -> hyper synthesis
+    x -> analysis -> gain -> y ------------- quantize --------------> y_hat -> inverse gain
+                             |                ^  mean                   |           |
+                             v                |  scale -> bits(y)       v           v
+                      hyper analysis   entropy parameters <--------- context    synthesis -> x_hat
+                             |                ^
+                             v                |
+                             z -> gain -> quantize -> inverse gain -> hyper synthesis
                                        |
                                      bits(z)
 
@@ -48,7 +49,8 @@ class HyperpriorModel(nn.Module):
       level_aware: the entropy-parameter nets see the level (see `context.EntropyParameters`).
       linear_shortcut: the lapped transform beside the DLEC network.
       entropy_width: 0 for the paper's sizes of context, hyper synthesis and entropy-parameter nets
-        (which grow with M), else the width E: features of context and hyperprior E, hidden layers 2 E.
+        (which grow with M), else a width E: features of context and hyperprior E, hidden layers
+        2 E.
       surrogate: what stands for rounding in training. "noise": uniform noise everywhere (Minnen
         2018). "mixed": noise for the rate of y and z; all that a decoder computes from symbols is
         computed from rounded ones, with a straight-through gradient.

@@ -12,8 +12,8 @@ import numpy as np
 
 from ycc_jax.context import TAPS
 
-# Positions a compiled step takes. One fixed number: every picture size shares one compilation, and a
-# position's numbers never depend on the picture's size. A 768x512 picture has 16 to a wave.
+# Positions a compiled step takes. One fixed number: every picture size shares one compilation, and
+# a position's numbers never depend on the picture's size. A 768x512 picture has 16 to a wave.
 POSITIONS = 16
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -34,10 +34,10 @@ def code(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> np
     Args:
       hyper: hyper features (h, w, F), float32.
       channels: M.
-      step: the compiled part, (hyper (K, F), neighbours (K, 12, M)) -> mean (K, M) float32 and scale
-        index (K, M) int32, with K = POSITIONS; unused positions are zeros.
-      exchange: (rows (n,), columns (n,), mean (n, M), index (n, M)) -> symbols (n, M), integers; the
-        encoder computes and keeps them, the decoder reads them from the stream.
+      step: the compiled part, (hyper (K, F), neighbours (K, 12, M)) -> mean (K, M) float32 and
+        scale index (K, M) int32, with K = POSITIONS; unused positions are zeros.
+      exchange: (rows (n,), columns (n,), mean (n, M), index (n, M)) -> symbols (n, M), integers;
+        the encoder computes and keeps them, the decoder reads them from the stream.
 
     Returns:
       y_hat = symbols + mean, (h, w, M) float32.

@@ -1,4 +1,4 @@
-"""The learned factorized density of z: one univariate density a channel (Balle et al. 2018, app. 6.1).
+"""The learned factorized density of z, one a channel (Balle et al. 2018, app. 6.1).
 
 The cumulative is a small monotone network, c(x) = sigmoid(f_4 . f_3 . f_2 . f_1 (x)), with
 f_k(x) = g_k(softplus(H_k) x + b_k) and g_k(x) = x + tanh(a_k) * tanh(x); the last g is absent.
@@ -68,7 +68,7 @@ class FactorizedDensity(nn.Module):
         self.params = params
 
     def __call__(self, z: Array) -> Array:
-        """-log2 P(z), elementwise; z (..., C) is integer, or has uniform noise in place of rounding."""
+        """-log2 P(z), elementwise; z (..., C) is rounded, or has uniform noise for that."""
         return -jnp.log2(lower_bound(likelihood(self.params, z), LIKELIHOOD_MIN))
 
 

@@ -22,8 +22,8 @@ class DlecAnalysis(nn.Module):
     Attributes:
       N, M: channels of the trunk and of the latent.
       activation: "prelu" (the paper's choice) or "gdn".
-      linear_shortcut: adds a lapped block transform of the picture to y; the last convolution of the
-        trunk then starts at zero, so that training starts from a working transform codec.
+      linear_shortcut: adds a lapped block transform of the picture to y; the last convolution of
+        the trunk then starts at zero, so that training starts from a working transform codec.
     """
 
     N: int = 192

@@ -1,11 +1,12 @@
-"""A linear x <-> y beside the network: a lapped block transform of 16x16 blocks, learned from there.
+"""A linear x <-> y beside the network: a lapped transform of 16x16 blocks, learned from there.
 
-A small network spends most of a small training budget on rediscovering a linear transform; given one
-to start from, it learns what is left. The lapped transform is the time-domain form of Tran, Liang & Tu
-("Lapped transform via time-domain pre- and post-filtering", IEEE TSP 2003): a pre-filter on blocks
-shifted by half a block decorrelates across block borders, then a DCT works inside the blocks; the
-synthesis undoes both, which removes blocking. Each of the four steps is one matrix product on
-blocks, with entries free to move in training. A mirrored border makes the pre-filter the identity there.
+A small network spends most of a small training budget on rediscovering a linear transform; given
+one to start from, it learns what is left. The lapped transform is the time-domain form of Tran,
+Liang & Tu ("Lapped transform via time-domain pre- and post-filtering", IEEE TSP 2003): a pre-filter
+on blocks shifted by half a block decorrelates across block borders, then a DCT works inside the
+blocks; the synthesis undoes both, which removes blocking. Each of the four steps is one matrix
+product on blocks, with entries free to move in training. A mirrored border makes the pre-filter
+the identity there.
 
 Blocks hold 256 luma samples and 2 x 64 samples of half-size chroma: 384 values, luma first.
 """
@@ -62,7 +63,7 @@ def _dct(n: int, kind: int) -> np.ndarray:
 
 
 def prefilter(n: int) -> np.ndarray:
-    """Pre-filter (n, n) of the lapped biorthogonal transform with blocks of n (Tran et al. 2003)."""
+    """Pre-filter (n, n) of the lapped biorthogonal transform with blocks of n (Tran 2003)."""
     half, flip = n // 2, np.eye(n // 2)[::-1]
     # 8/5 on the first sine: the published choice, which turns the orthogonal lapped transform into
     # the biorthogonal one and raises its coding gain.
@@ -74,7 +75,7 @@ def prefilter(n: int) -> np.ndarray:
 
 
 def _on_blocks(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """Separable 1-D operators (16, 16) and (8, 8) -> the (384, 384) matrix that acts on a block row."""
+    """1-D operators (16, 16) and (8, 8) -> the (384, 384) matrix that acts on blocks."""
     two_d = [np.kron(luma, luma)] + [np.kron(chroma, chroma)] * 2
     return scipy.linalg.block_diag(*two_d).T
 
