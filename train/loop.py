@@ -11,8 +11,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train.checkpoints import Checkpoints
-from train.data import crop_batches, open_source
+from train.data import crop_batches
 from train.log import RunLog
+from train.pictures import open_source
 from train.start import closed_form_start
 from train.step import init_params, init_state, make_eval_step, make_train_step, optimizer
 from ycc_jax.checkpoint import export_model

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ycc_jax import bitstream, wavefront
+from ycc_jax import bitstream, rdo, wavefront
 from ycc_jax.checkpoint import CodecModel, load_model
 from ycc_jax.color import rgb_to_ycbcr, to_uint8
 from ycc_jax.entropy import range_coder
@@ -114,27 +114,39 @@ class Codec:
 
     # ---- pictures to bytes ---------------------------------------------------------------------
 
-    def encode(self, image: np.ndarray, quality: float | None = None) -> bytes:
+    def encode(
+        self,
+        image: np.ndarray,
+        quality: float | None = None,
+        *,
+        worth: float = rdo.BITS_PER_SQUARED_STEP,
+    ) -> bytes:
         """A picture as a `.ycc` stream.
 
         Args:
           image: uint8 RGB (H, W, 3) or grey (H, W), any size from 1x1.
           quality: 0 (smallest) to 100 (best), continuous; stored in steps of 1/512. None is 50. A
             single-rate model takes only None.
+          worth: of the rate-distortion optimised quantisation (`rdo.py`), in bits per squared step;
+            `float("inf")` rounds plainly. Every choice decodes.
 
         Raises:
           InputError: another dtype or shape, or quality out of range.
         """
-        return self._encode(image, quality)[0]
+        return self._encode(image, quality, worth)[0]
 
     def encode_with_picture(
-        self, image: np.ndarray, quality: float | None = None
+        self,
+        image: np.ndarray,
+        quality: float | None = None,
+        *,
+        worth: float = rdo.BITS_PER_SQUARED_STEP,
     ) -> tuple[bytes, np.ndarray]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
-        data, y_hat, level = self._encode(image, quality)
+        data, y_hat, level = self._encode(image, quality, worth)
         return data, self._picture(y_hat, level, image.shape, grey=image.ndim == 2)
 
-    def _encode(self, image, quality):
+    def _encode(self, image, quality, worth):
         image = np.asarray(image)
         grey = image.ndim == 2
         colour = np.repeat(image[..., None], 3, axis=-1) if grey else image
@@ -149,10 +161,11 @@ class Codec:
         y, z = np.asarray(y), np.asarray(z)
         if not np.isfinite(y).all():
             raise ModelError(f"model {self.model.name} gave a latent that is not finite")
+        quantize = rdo.Quantizer(self.model.tables["y"], worth)
         symbols, indexes = [], []
 
         def exchange(rows, columns, mean, index):
-            symbols.append(np.rint(y[rows, columns] - mean).astype(np.int32))
+            symbols.append(quantize(y[rows, columns] - mean, index))
             indexes.append(index)
             return symbols[-1]
 

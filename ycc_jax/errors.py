@@ -16,6 +16,12 @@ class InputError(YccError, ValueError):
     exit_code = 2
 
 
+class MissingBackendError(YccError, ImportError):
+    """The range coder's backend is not installed."""
+
+    exit_code = 2
+
+
 class CorruptStreamError(YccError):
     """The bytes are not a whole, undamaged `.ycc` stream of a version this library reads."""
 
