@@ -1,4 +1,4 @@
-"""A tiny `dlec_gain`, to see every part run: half a minute on a CPU, pictures to match.
+"""A tiny `dlec_gain`, to see every part run: about a minute on two CPU cores, most of it compilation.
 
 python -m train.main --config configs/smoke.py --workdir runs/smoke
 """

@@ -215,7 +215,7 @@ def test_info_is_json_and_complete():
         "height": 200,
         "channels": 3,
         "quality": 50.0,
-        "model_id": 1,
+        "model_id": "0001",
         "weights_hash": "a1b2c3d4",
         "matrix": "bt601",
         "range": "full",

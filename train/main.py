@@ -6,6 +6,7 @@ Only flags live here; `loop.train_and_evaluate` is what Colab and the tests call
 import logging
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from train.loop import train_and_evaluate
@@ -20,6 +21,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected only flags, found {' '.join(argv[1:])!r}")
     # Only this package's progress: orbax and jax log every file and device at INFO.
+    absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("train").setLevel(logging.INFO)
     train_and_evaluate(FLAGS.config, FLAGS.workdir)
 

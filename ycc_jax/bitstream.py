@@ -156,7 +156,7 @@ def info(data: bytes) -> dict:
         "height": header.height,
         "channels": 1 if header.grey else 3,
         "quality": header.quality,
-        "model_id": header.model_id,
+        "model_id": f"{header.model_id:04x}",
         "weights_hash": header.weights_hash.hex(),
         "matrix": header.matrix,
         "range": header.range,
