@@ -127,7 +127,7 @@ def test_grey_stays_grey(folder, ycc):
 
 def test_verbose_prints_the_header_to_standard_error(folder, ycc):
     code, out, err = ycc("encode", "photo.png", "-v")
-    assert (code, out) == (0, "") and "  model_id: 7\n" in err and "encode: " in err
+    assert (code, out) == (0, "") and "  model_id: 0007\n" in err and "encode: " in err
 
 
 def test_standard_input_and_output(folder, monkeypatch, ycc):
