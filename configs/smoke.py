@@ -1,4 +1,4 @@
-"""A tiny `dlec_gain`, to see every part run: about a minute on two CPU cores, most of it compilation.
+"""A tiny `dlec_gain` that runs every part: a minute on two CPU cores, most of it compilation.
 
 python -m train.main --config configs/smoke.py --workdir runs/smoke
 """
