@@ -79,6 +79,44 @@ def test_damaged_models_are_refused(copy):
         ycc_jax.load(copy)
 
 
+def test_a_flipped_bit_in_the_arrays_is_refused(copy):
+    arrays = copy / "arrays.npz"
+    whole, generator = arrays.read_bytes(), np.random.default_rng(0)
+    for position in generator.integers(0, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(generator.integers(8))
+        arrays.write_bytes(damaged)
+        try:
+            model = load_model(copy)
+        except ModelError:
+            continue
+        # Some bytes of a zip file, as its time stamps, are no part of the content.
+        assert model.hash == read_header(copy)["hash"]
+
+
+def test_export_follows_a_link_and_refuses_foreign_folders(copy):
+    model = load_model(copy)
+    arguments = dict(name="x", arguments=model.arguments, params=model.params)
+    link = copy.parent / "link"
+    link.symlink_to(copy)
+    export_model(link, **arguments)
+    assert link.is_symlink() and read_header(copy)["name"] == "x"
+    foreign = copy.parent / "foreign"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("mine")
+    for path in (foreign, foreign / "mine.txt"):
+        with pytest.raises(ValueError, match="expected nothing or a codec model to replace"):
+            export_model(path, **arguments)
+    assert (foreign / "mine.txt").read_text() == "mine"
+    assert {p.name for p in copy.parent.iterdir()} == {"model", "link", "foreign"}
+
+
+def test_a_folder_of_a_bundled_name_is_taken_only_if_it_is_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dlec_gain_small").mkdir()
+    assert ycc_jax.load().model.name == ycc_jax.load("dlec_gain_small").model.name
+
+
 def _write(path, data):
     path.write_bytes(data)
     return path

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import stat
-import statistics
 import subprocess
 import sys
 import time
@@ -355,10 +354,10 @@ def test_importing_the_command_line_imports_nothing_heavy():
 
 
 def test_help_is_quick():
-    """About 0.1 s on an idle machine; the bound leaves room for a busy one."""
+    """About 0.1 s on an idle machine; the best of five, as other programs only ever slow it."""
     seconds = []
-    for _ in range(3):
+    for _ in range(5):
         before = time.perf_counter()
         assert start("--help", stdout=subprocess.DEVNULL).wait() == 0
         seconds.append(time.perf_counter() - before)
-    assert statistics.median(seconds) < 1.5
+    assert min(seconds) < 0.5

@@ -1,6 +1,7 @@
 """Pictures to bytes and back: sizes, processes, honest rates, and files that must be refused."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 
@@ -11,21 +12,51 @@ from PIL import Image
 
 import ycc_jax
 from ycc_jax import bitstream, metrics, rdo
+from ycc_jax.checkpoint import export_model
 from ycc_jax.codec import Codec, symbols_crc
 from ycc_jax.entropy import range_coder
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
+from ycc_jax.models import build
 from ycc_jax.padding import pad_to_multiple
 
 
-@pytest.mark.parametrize("height, width", [(1, 1), (17, 31), (64, 64), (70, 130)])
+@pytest.mark.parametrize("height, width", [(1, 1), (17, 31), (64, 64), (333, 500)])
 def test_any_size_decodes_to_the_encoders_own_picture(tiny_codec, photo, height, width):
-    picture = photo[100 : 100 + height, 150 : 150 + width]
+    picture = photo[:height, 10 : 10 + width]
     data, expected = tiny_codec.encode_with_picture(picture, 30)
     found = tiny_codec.decode(data)
     assert found.shape == picture.shape and found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected)
     header = ycc_jax.info(data)
     assert (header["width"], header["height"], header["quality"]) == (width, height, 30)
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("minnen", {}),
+        ("minnen_gain", {}),
+        ("dlec", {"matrix": "bt709", "color_range": "limited"}),
+        ("dlec_gain", {"activation": "gdn"}),
+    ],
+)
+def test_every_system_codes(name, arguments, photo, tmp_path):
+    """Small, with random weights: the files are long, but they are files."""
+    config = importlib.import_module(f"configs.{name}").get_config().unlock()
+    config.model.update(N=8, M=12, **arguments)
+    net = build(**config.model.to_dict())
+    params = jax.jit(net.init)(jax.random.PRNGKey(1), np.zeros((1, 64, 64, 3)), np.zeros(1))
+    # Factors that lift the random latent above the quantiser's step, so that symbols are not all 0.
+    params = jax.tree.map(lambda p: p * 1.5, params["params"])
+    export_model(tmp_path / "m", name=name, arguments=config.model.to_dict(), params=params)
+    codec = ycc_jax.load(tmp_path / "m")
+    picture = photo[:70, 100:200]
+    data, expected = codec.encode_with_picture(picture, 100 if config.model.levels else None)
+    np.testing.assert_array_equal(codec.decode(data), expected)
+    header = ycc_jax.info(data)
+    assert header["matrix"] == ("rgb" if "minnen" in name else codec.net.matrix)
+    assert header["range"] == codec.net.color_range
+    assert header["y_bytes"] > 20
 
 
 def test_grey_stays_grey(tiny_codec, photo):
@@ -125,7 +156,7 @@ def test_other_arrays_are_refused(tiny_codec, picture):
         tiny_codec.encode(picture)
 
 
-@pytest.mark.parametrize("quality", [-1, 100.5, float("nan")])
+@pytest.mark.parametrize("quality", [-1, 100.5, float("nan"), "50"])
 def test_quality_out_of_range_is_refused(tiny_codec, photo, quality):
     with pytest.raises(InputError):
         tiny_codec.encode(photo, quality)
@@ -177,6 +208,33 @@ def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, 
     other._step = drifted
     with pytest.raises(CorruptStreamError, match="expected the symbols that the encoder coded"):
         other.decode(data)
+
+
+def test_a_header_of_another_colour_is_refused(tiny_codec, photo):
+    header, z, y = bitstream.unpack(tiny_codec.encode(photo[:64, :64]))
+    data = bitstream.pack(dataclasses.replace(header, matrix="bt709"), z, y)
+    with pytest.raises(ModelError, match="colour bt709, found bt601"):
+        tiny_codec.decode(data)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 99 GB")])
+def test_running_out_of_memory_is_a_limit(tiny_codec, photo, monkeypatch, error):
+    data = tiny_codec.encode(photo[:64, :90])
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(tiny_codec, "_synthesise", fails)
+    with pytest.raises(LimitError, match="found 90 x 64"):
+        tiny_codec.decode(data)
+
+
+def test_weights_that_overflow_are_an_error_not_a_picture(tiny_codec, photo, monkeypatch):
+    data = tiny_codec.encode(photo[:64, :64])
+    synthesise = tiny_codec._synthesise
+    monkeypatch.setattr(tiny_codec, "_synthesise", lambda *a: synthesise(*a) * np.nan)
+    with pytest.raises(ModelError, match="expected finite values"):
+        tiny_codec.decode(data)
 
 
 def test_symbols_crc_is_over_little_endian_int32():

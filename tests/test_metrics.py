@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -152,6 +153,8 @@ def test_bd_rate_refuses_bad_curves(rate, metric, message):
 
 class PillowJpeg:
     """Pillow's JPEG behind the codec's interface, to test the evaluation without a model."""
+
+    net = types.SimpleNamespace(levels=8)
 
     def encode(self, rgb, quality):
         file = io.BytesIO()

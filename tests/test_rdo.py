@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ycc_jax.entropy.tables import SCALE_TABLE, TOTAL, gaussian_tables
-from ycc_jax.rdo import Quantizer
+from ycc_jax.rdo import RdoQuantizer
 
 TABLES = gaussian_tables()
 
@@ -18,7 +18,7 @@ def bits(row, symbol):
 def test_each_choice_costs_least(rng, worth):
     index = rng.integers(10, 64, 500).astype(np.int32)
     residual = rng.normal(size=500) * SCALE_TABLE[index]
-    found = Quantizer(TABLES, worth)(residual, index)
+    found = RdoQuantizer(TABLES, worth)(residual, index)
     changed = 0
     for v, row, symbol in zip(residual, index, found, strict=True):
         nearest = int(np.rint(v))
@@ -35,10 +35,10 @@ def test_each_choice_costs_least(rng, worth):
 
 def test_infinite_worth_is_rounding(rng):
     residual, index = rng.normal(size=(2, 30)) * 9, np.full((2, 30), 40, np.int32)
-    found = Quantizer(TABLES, float("inf"))(residual, index)
+    found = RdoQuantizer(TABLES, float("inf"))(residual, index)
     np.testing.assert_array_equal(found, np.rint(residual))
 
 
 def test_escapes_stay():
     far = np.array([[3000.0, -3000.0]])
-    np.testing.assert_array_equal(Quantizer(TABLES)(far, np.zeros((1, 2), np.int32)), far)
+    np.testing.assert_array_equal(RdoQuantizer(TABLES)(far, np.zeros((1, 2), np.int32)), far)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -67,11 +68,15 @@ def test_a_finished_run_only_exports_again(tiny_run, tiny_config, caplog):
     assert read_header(tiny_run[0] / "model")["hash"] == before
 
 
-def test_another_model_does_not_resume(tiny_run, tiny_config):
+def test_another_model_does_not_resume(tiny_run, tiny_config, tmp_path):
     config = tiny_config.copy_and_resolve_references()
     config.model.M = 32
-    with pytest.raises(ValueError, match="does not fit this config"):
+    with pytest.raises(ValueError, match="holds a run with model.M = 64, found 32"):
         loop.train_and_evaluate(config, str(tiny_run[0]))
+    copy = shutil.copytree(tiny_run[0], tmp_path / "run")
+    (copy / "config.json").unlink()
+    with pytest.raises(ValueError, match="does not fit this config"):
+        loop.train_and_evaluate(config, str(copy))
 
 
 def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path, monkeypatch):
@@ -89,6 +94,28 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp
         loop.train_and_evaluate(tiny_config, str(tmp_path))
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.manager.latest_step() == 2
+
+
+@pytest.mark.parametrize(
+    "section, field, value, message",
+    [
+        ("loss", "lambdas", (0.01, 0.02), "expected 8 lambdas, found 2"),
+        ("data", "crop", 100, "expected a crop of a multiple of 64, found 100"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(tiny_config, tmp_path, section, field, value, message):
+    config = tiny_config.copy_and_resolve_references()
+    config[section][field] = value
+    with pytest.raises(ValueError, match=message):
+        loop.train_and_evaluate(config, str(tmp_path))
+
+
+def test_a_foreign_folder_named_model_is_not_replaced(tiny_config, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "source.py").write_text("precious")
+    with pytest.raises(ValueError, match="expected nothing or a codec model to replace"):
+        loop.train_and_evaluate(tiny_config, str(tmp_path))
+    assert (tmp_path / "model" / "source.py").read_text() == "precious"
 
 
 def test_batch_must_fit_the_devices(tiny_config, tmp_path, monkeypatch):

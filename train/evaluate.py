@@ -40,7 +40,9 @@ def main(argv=None):
     args.out.parent.mkdir(parents=True, exist_ok=True)
 
     with open(args.out.with_suffix(".csv"), "w", newline="") as file:
-        results, weights_hash = evaluate(codec, paths, args.qualities, file)
+        # A single-rate model has one point and takes no quality.
+        qualities = args.qualities if codec.net.levels else [None]
+        results, weights_hash = evaluate(codec, paths, qualities, file)
     record = {
         "name": args.out.stem,
         "description": f"{len(paths)} pictures of {args.images.name}: mean of per-picture values, "
@@ -100,11 +102,12 @@ def evaluate(codec, paths, qualities, csv_file):
             writer.writerow(row)
             csv_file.flush()
             rows.append(row)
-        for key in rows[0].keys() - {"image"}:
+        results.setdefault("quality", []).append(quality)
+        for key in rows[0].keys() - {"image", "quality"}:
             average = statistics.median if key in TIMES else statistics.fmean
             results.setdefault(key, []).append(average(row[key] for row in rows))
         means = (f"{results[column][-1]:13.4f}" for column in COLUMNS)
-        print(f"{quality:7g}", *means, flush=True)
+        print(f"{'-' if quality is None else f'{quality:g}':>7}", *means, flush=True)
     return results, bitstream.info(data)["weights_hash"]
 
 

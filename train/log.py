@@ -25,7 +25,8 @@ class RunLog:
     (since this process began the run) and the metrics. `workdir/tensorboard` has the same metrics
     as scalars, if the tensorboard package is installed; TensorFlow is not imported.
 
-    A resumed run takes the records of its lost tail back, those after `resume_step`; 0 starts anew.
+    A resumed run takes the records of its lost tail back, those after `resume_step`; a new run in
+    an old folder keeps the old records as metrics.jsonl.old.
     Of several processes only one should have a RunLog.
 
     Args:
@@ -155,8 +156,12 @@ class _Progress:
 def _drop_tail(path: Path, resume_step: int) -> None:
     if not path.exists():
         return
+    if not resume_step:
+        # Another run's records, or those of one whose checkpoints are gone: never thrown away.
+        path.replace(path.with_name(path.name + ".old"))
+        return
     old = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in old if resume_step and _is_record(line, resume_step)]
+    kept = [line for line in old if _is_record(line, resume_step)]
     if len(kept) < len(old):
         # Written whole, then renamed: a crash in between leaves the old file.
         new = path.with_name(path.name + ".new")

@@ -1,6 +1,7 @@
 """The story of a run: data, model, resume, steps, validation, export."""
 
 import contextlib
+import json
 import logging
 import math
 from pathlib import Path
@@ -16,8 +17,8 @@ from train.log import RunLog
 from train.pictures import open_source
 from train.start import closed_form_start
 from train.step import init_params, init_state, make_eval_step, make_train_step, optimizer
-from ycc_jax.checkpoint import export_model
-from ycc_jax.models import build
+from ycc_jax.checkpoint import check_export_path, export_model
+from ycc_jax.models import Z_STRIDE, build
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -38,6 +39,14 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+
+    levels = max(config.model.levels, 1)
+    if len(config.loss.lambdas) != levels:
+        raise ValueError(f"expected {levels} lambdas, found {len(config.loss.lambdas)}")
+    if config.data.crop % Z_STRIDE:
+        raise ValueError(f"expected a crop of a multiple of {Z_STRIDE}, found {config.data.crop}")
+    check_export_path(workdir / "model")
+    keep_config(config, workdir / "config.json")
 
     # ---- data ----------------------------------------------------------------------------------
     if config.data.source == "samples":
@@ -103,11 +112,11 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
                 last = step == config.train.steps
                 saving = last or step % config.train.checkpoint_every == 0
                 # Looking at the metrics waits for the device; before a checkpoint it must be done.
+                record.progress(step, metrics)
                 if saving or step % config.train.log_every == 0:
                     values = {name: float(value) for name, value in metrics.items()}
                     check_finite(values, step)
                     record.write(step, values)
-                    record.progress(step, values)
                 if last or step % config.train.eval_every == 0:
                     for level in range(len(config.loss.lambdas)):
                         values = eval_step(state["ema"], validation, level)
@@ -123,10 +132,33 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
         name=config.name,
         arguments=config.model.to_dict(),
         params=jax.device_get(state["ema"]),
-        training={"steps": int(state["step"]), "loss": config.loss.to_dict()},
+        training={"steps": int(state["step"]), "config": json.loads(config.to_json())},
     )
     log.info("Codec model %s in %s: use it by --model.", digest[:8], workdir / "model")
     return state
+
+
+# What may change between a run and its continuation.
+FREE = ("steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints")
+FREE += ("loader", "workers", "validation")
+
+
+def keep_config(config: Any, path: Path) -> None:
+    """Writes the config of a run; for a continuation compares it with the one found first.
+
+    Raises:
+      ValueError: a field that decides the parameters differs; the message names it.
+    """
+    new = json.loads(config.to_json())
+    old = json.loads(path.read_text()) if path.exists() else new
+    for section in ("model", "loss", "optim", "data", "train"):
+        for name, value in new[section].items():
+            if name not in FREE and old[section].get(name) != value:
+                raise ValueError(
+                    f"{path.parent} holds a run with {section}.{name} = {old[section].get(name)}, "
+                    f"found {value}; continue with its config, or choose another workdir"
+                )
+    path.write_text(json.dumps(new, indent=2) + "\n")
 
 
 def validation_batch(config: Any, source: Any, reading: dict[str, Any]) -> np.ndarray:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ycc_jax.color import from_uint8
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.transforms.lapped import kept_channels
 
@@ -31,14 +32,16 @@ def closed_form_start(
       crops: uint8 (B, H, W, 3), training crops.
 
     Raises:
-      ValueError: the model has no linear shortcut, or does not know its level.
+      ValueError: the model has no linear shortcut or does not know its level, or alpha is 0.
     """
+    if alpha <= 0:
+        raise ValueError(f"closed_form_start expects alpha > 0, found {alpha}")
     if not (model.linear_shortcut and model.level_aware):
         raise ValueError(
             "closed_form_start expects linear_shortcut and level_aware, found "
             f"linear_shortcut={model.linear_shortcut}, level_aware={model.level_aware}"
         )
-    x = jnp.asarray(crops, jnp.float32) / 255
+    x = from_uint8(jnp.asarray(crops))
     # Gains are 1 before this, so analyse gives the latent in units of the picture's [0, 1].
     level = jnp.zeros(x.shape[0])
     y = model.apply({"params": params}, x, level, method=model.analyse)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from train.loss import rate_distortion
+from ycc_jax.color import from_uint8
 from ycc_jax.models import HyperpriorModel
 
 Array = jax.Array
@@ -62,7 +63,7 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
     def train_step(state: State, batch: Array) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.PRNGKey(config.train.seed), state["step"])
         level_key, noise_key = jax.random.split(key)
-        x = batch.astype(jnp.float32) / 255
+        x = from_uint8(batch)
         # One level a picture: a batch then holds several rates, and its gradient is less noisy.
         level = jax.random.randint(level_key, (x.shape[0],), 0, len(config.loss.lambdas))
 
@@ -95,7 +96,7 @@ def make_eval_step(model: HyperpriorModel, config: Any):
     lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
 
     def eval_step(params: Any, batch: Array, level: Array) -> dict[str, Array]:
-        x = batch.astype(jnp.float32) / 255
+        x = from_uint8(batch)
         levels = jnp.full((x.shape[0],), level)
         out = model.apply({"params": params}, x, levels.astype(jnp.float32))
         return rate_distortion(

@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from ycc_jax.errors import ModelError
 FORMAT_VERSION = 1
 _TABLES = ("y", "z")
 _FIELDS = ("cdf", "length", "offset")
+# What NumPy, zipfile and json raise on damaged files, beside their own classes.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,8 @@ def export_model(
 ) -> str:
     """Writes a codec model folder; an existing one is replaced only once the new one is whole.
 
+    Anything else that is found at the path stays, and is an error.
+
     Args:
       path: the folder to write.
       name: of the config.
@@ -74,9 +79,10 @@ def export_model(
       The model's hash, hex.
 
     Raises:
-      ValueError: a parameter is not finite in float16, or the density of z cannot be tabulated.
+      ValueError: the path is something other than a codec model, a parameter is not finite in
+        float16, or the density of z cannot be tabulated.
     """
-    path = Path(path)
+    path = check_export_path(path)
     arrays = {f"params/{key}": value.astype(np.float16) for key, value in _flatten(params)}
     for key, value in arrays.items():
         if not np.isfinite(value).all():
@@ -101,16 +107,33 @@ def export_model(
         (staging / "model.json").write_text(json.dumps(header, indent=2) + "\n")
         np.savez_compressed(staging / "arrays.npz", **arrays)
         staging.chmod(0o755)
+        old = staging.with_name(staging.name + ".old")
         if path.exists():
-            old = staging.with_name(staging.name + ".old")
             os.rename(path, old)
+        try:
             os.rename(staging, path)
-            shutil.rmtree(old)
-        else:
-            os.rename(staging, path)
+        except BaseException:
+            if old.exists():
+                os.rename(old, path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return header["hash"]
+
+
+def check_export_path(path: str | Path) -> Path:
+    """The real path, if `export_model` may write there: nothing is there, or a codec model.
+
+    Raises:
+      ValueError: something else is there; replacing it would lose it.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not (path / "model.json").is_file():
+        raise ValueError(
+            f"{path}: expected nothing or a codec model to replace, found another file"
+        )
+    return path
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -149,15 +172,22 @@ def load_model(path: str | Path) -> CodecModel:
             latent: CdfTables(*(arrays[f"tables/{latent}/{field}"] for field in _FIELDS))
             for latent in _TABLES
         }
-        params = _unflatten(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        model_id, weights_hash = stream_ids(header)
+        return CodecModel(
+            header["name"],
+            header["arguments"],
+            _unflatten(arrays),
+            tables,
+            found,
+            model_id,
+            weights_hash,
+        )
+    except ModelError:
+        raise
+    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
         raise ModelError(
             f"{path}: expected a whole codec model, found a damaged one ({error})"
         ) from error
-    model_id, weights_hash = stream_ids(header)
-    return CodecModel(
-        header["name"], header["arguments"], params, tables, found, model_id, weights_hash
-    )
 
 
 def stream_ids(header: dict[str, Any]) -> tuple[int, bytes]:

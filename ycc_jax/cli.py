@@ -28,7 +28,7 @@ _max_pixels_option = click.option(
     help="Refuse pictures of more pixels; 0 for no limit.",
 )
 _model_option = click.option(
-    "-m", "--model", metavar="M", help="Model name or file; default: the bundled model."
+    "-m", "--model", metavar="M", help="Model name or folder; default: the bundled model."
 )
 _quiet_option = click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 
@@ -66,7 +66,7 @@ def cli():
     "--quality",
     type=float,
     metavar="Q",
-    help="0 (smallest file) to 100 (best picture), fractions allowed; default: the model's.",
+    help="0 (smallest file) to 100 (best picture), fractions allowed; default: 50.",
 )
 @_model_option
 @click.option("--background", metavar="COLOR", help="Colour behind a transparent picture.")
@@ -178,6 +178,8 @@ def _output(source: str, output: str | None, ending: str) -> str:
             # Else `ycc encode a.png` and `ycc decode a.ycc` would replace the original.
             raise InputError(f"{output}: exists; use -o {output} to overwrite it")
     folder = os.path.dirname(os.path.realpath(output))
+    if output != "-" and os.path.isdir(output):
+        raise InputError(f"{output}: expected a file name, found a folder")
     if output != "-" and not os.path.isdir(folder):
         raise InputError(f"{output}: expected an existing folder, found no {folder}")
     if source == "-" or output == "-":

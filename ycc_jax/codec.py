@@ -1,5 +1,6 @@
 """Pictures to bytes and back with a codec model: the stages of `models.py`, run for real."""
 
+import contextlib
 import os
 import zlib
 from functools import partial
@@ -11,10 +12,10 @@ import numpy as np
 
 from ycc_jax import bitstream, rdo, wavefront
 from ycc_jax.checkpoint import CodecModel, load_model
-from ycc_jax.color import rgb_to_ycbcr, to_uint8
+from ycc_jax.color import from_uint8, rgb_to_ycbcr, to_uint8
 from ycc_jax.entropy import range_coder
 from ycc_jax.entropy.tables import LOG_MIN, LOG_STEP, NUM_SCALES
-from ycc_jax.errors import CorruptStreamError, InputError, ModelError
+from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
 from ycc_jax.models import Z_STRIDE, build
 from ycc_jax.padding import crop_to, pad_to_multiple, padded_size
 
@@ -37,7 +38,10 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
       ModelError: no such model, or a damaged one.
     """
     name = BUNDLED_DEFAULT if model is None else model
-    path = Path(name) if Path(name).exists() else BUNDLED / str(name)
+    path = BUNDLED / str(name)
+    # A folder wins over a bundled model of that name, but only one that is a model.
+    if model is not None and (Path(model) / "model.json").is_file():
+        path = Path(model)
     if not path.is_dir():
         bundled = sorted(p.name for p in BUNDLED.glob("*") if p.is_dir())
         raise ModelError(
@@ -55,7 +59,7 @@ def enable_compilation_cache() -> None:
     """
     if jax.__version_info__ < (0, 10) or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     jax.config.update("jax_compilation_cache_dir", str(Path(base) / "ycc_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
@@ -71,14 +75,20 @@ class Codec:
     def __init__(self, model: CodecModel, *, backend: str = "auto"):
         self.model = model
         self.backend = backend
+        range_coder.backend_ops(backend)  # fails here rather than after the transforms
         try:
             self.net = build(**model.arguments)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model {model.name}: {error}") from error
+        rgb = self.net.color_space == "rgb"
+        self._colour = {
+            "matrix": "rgb" if rgb else self.net.matrix,
+            "range": "full" if rgb else self.net.color_range,
+        }
         params = jax.device_put(model.params)
         self._analyse, self._hyper, self._step, self._synthesise = (
             partial(jax.jit(stage), params)
-            for stage in (self._analyse, self._hyper, self._step, self._synthesise)
+            for stage in (self.analyse, self.hyper, self.step, self.synthesise)
         )
 
     # ---- compiled stages -----------------------------------------------------------------------
@@ -90,25 +100,25 @@ class Codec:
         with jax.default_matmul_precision("highest"):
             return self.net.apply({"params": params}, *args, method=method)
 
-    def _analyse(self, params, image: Array, level: Array) -> tuple[Array, Array]:
-        """uint8 (1, H, W, 3) -> gained y (h, w, M) and symbols of z (h/4, w/4, N)."""
-        x = image.astype(jnp.float32) / 255
+    def analyse(self, params, image: Array, level: Array) -> tuple[Array, Array]:
+        """uint8 (1, H, W, 3) -> gained y (h, w, M) and z (h/4, w/4, N), not rounded."""
+        x = from_uint8(image)
         y = self._apply(params, self.net.analyse, x, level)
         z = self._apply(params, self.net.hyper_analyse, y, level)
-        return y[0], jnp.round(z[0]).astype(jnp.int32)
+        return y[0], z[0]
 
-    def _hyper(self, params, z: Array, level: Array) -> Array:
+    def hyper(self, params, z: Array, level: Array) -> Array:
         """Symbols of z -> hyper features (h, w, F)."""
         z = z[None].astype(jnp.float32)
         return self._apply(params, self.net.hyper_synthesise, z, level)[0]
 
-    def _step(self, params, level: Array, hyper: Array, neighbours: Array) -> tuple[Array, Array]:
+    def step(self, params, level: Array, hyper: Array, neighbours: Array) -> tuple[Array, Array]:
         """One step of the wavefront: mean and scale index of `wavefront.POSITIONS` positions."""
         mean, scale = self._apply(params, self.net.parameters, hyper, neighbours, level)
         index = jnp.round((jnp.log(jnp.maximum(scale, 1e-9)) - LOG_MIN) / LOG_STEP)
         return mean, jnp.clip(index, 0, NUM_SCALES - 1).astype(jnp.int32)
 
-    def _synthesise(self, params, y_hat: Array, level: Array) -> Array:
+    def synthesise(self, params, y_hat: Array, level: Array) -> Array:
         """y_hat (h, w, M) -> RGB (H, W, 3), floats."""
         return self._apply(params, self.net.synthesise, y_hat[None], level)[0]
 
@@ -132,6 +142,7 @@ class Codec:
 
         Raises:
           InputError: another dtype or shape, or quality out of range.
+          LimitError: more than this machine's memory holds.
         """
         return self._encode(image, quality, worth)[0]
 
@@ -143,8 +154,10 @@ class Codec:
         worth: float = rdo.BITS_PER_SQUARED_STEP,
     ) -> tuple[bytes, np.ndarray]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
+        image = np.asarray(image)
         data, y_hat, level = self._encode(image, quality, worth)
-        return data, self._picture(y_hat, level, image.shape, grey=image.ndim == 2)
+        with memory_for(image.shape):
+            return data, self._picture(y_hat, level, image.shape, grey=image.ndim == 2)
 
     def _encode(self, image, quality, worth):
         image = np.asarray(image)
@@ -157,11 +170,11 @@ class Codec:
             )
         quality = self._stored_quality(quality)
         level = self._level(quality)
-        y, z = self._analyse(pad_to_multiple(colour, Z_STRIDE)[None], level)
-        y, z = np.asarray(y), np.asarray(z)
-        if not np.isfinite(y).all():
-            raise ModelError(f"model {self.model.name} gave a latent that is not finite")
-        quantize = rdo.Quantizer(self.model.tables["y"], worth)
+        with memory_for(image.shape):
+            y, z = map(np.asarray, self._analyse(pad_to_multiple(colour, Z_STRIDE)[None], level))
+        self._check_finite(y, z)
+        z = np.rint(z).astype(np.int32)
+        quantize = rdo.RdoQuantizer(self.model.tables["y"], worth)
         symbols, indexes = [], []
 
         def exchange(rows, columns, mean, index):
@@ -179,9 +192,8 @@ class Codec:
             model_id=self.model.model_id,
             weights_hash=self.model.weights_hash,
             symbols_crc=symbols_crc(z, symbols),
-            matrix="rgb" if self.net.color_space == "rgb" else self.net.matrix,
-            range="full" if self.net.color_space == "rgb" else self.net.color_range,
             grey=grey,
+            **self._colour,
         )
         z_section = range_coder.encode(z, channel_indexes(z.shape), tables["z"], **options)
         y_section = range_coder.encode(symbols, indexes, tables["y"], **options)
@@ -202,10 +214,14 @@ class Codec:
           CorruptStreamError: damaged, truncated, of another version; or this machine computes
             other probabilities than the encoder's did.
           ModelError: the stream was made with another model or other weights.
-          LimitError: above max_pixels.
+          LimitError: above max_pixels, or more than this machine's memory holds.
         """
         header, z_section, y_section = bitstream.unpack(data, max_pixels)
         self._check_model(header)
+        with memory_for((header.height, header.width)):
+            return self._decode(header, z_section, y_section)
+
+    def _decode(self, header, z_section, y_section):
         height, width = (padded_size(n, Z_STRIDE) for n in (header.height, header.width))
         z_shape = (height // Z_STRIDE, width // Z_STRIDE, self.net.N)
         level = self._level(header.quality)
@@ -242,7 +258,14 @@ class Codec:
 
     def _picture(self, y_hat, level, shape, grey: bool) -> np.ndarray:
         rgb = crop_to(np.asarray(self._synthesise(y_hat, level)), *shape[:2])
+        self._check_finite(rgb)
         return to_uint8(rgb_to_ycbcr(rgb)[..., 0] if grey else rgb)
+
+    def _check_finite(self, *arrays: np.ndarray) -> None:
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ModelError(
+                f"model {self.model.name}: expected finite values, found NaN or infinity"
+            )
 
     def _stored_quality(self, quality: float | None) -> float:
         if quality is None:
@@ -261,12 +284,28 @@ class Codec:
         for what, expected, found in (
             ("model id", f"{header.model_id:04x}", f"{self.model.model_id:04x}"),
             ("weights hash", header.weights_hash.hex(), self.model.weights_hash.hex()),
+            ("colour", header.matrix, self._colour["matrix"]),
+            ("range", header.range, self._colour["range"]),
+            ("subsampling", header.subsampling, "444"),
         ):
             if expected != found:
                 raise ModelError(
                     f"the file needs a model with {what} {expected}, found {found} in model "
                     f"{self.model.name}"
                 )
+
+
+@contextlib.contextmanager
+def memory_for(shape: tuple[int, ...]):
+    """Turns running out of memory, NumPy's or the device's, into a LimitError naming the size."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise LimitError(
+            f"expected a picture that fits this machine's memory, found {shape[1]} x {shape[0]}"
+        ) from error
 
 
 def channel_indexes(shape: tuple[int, ...]) -> np.ndarray:

@@ -33,8 +33,8 @@ from ycc_jax.transforms.joint import JointAnalysis, JointSynthesis
 
 Array = jax.Array
 
-# Strides of y and z against the picture.
-Y_STRIDE, Z_STRIDE = 16, 64
+# Stride of z against the picture; y's is 16.
+Z_STRIDE = 64
 
 
 class HyperpriorModel(nn.Module):
@@ -175,7 +175,12 @@ class HyperpriorModel(nn.Module):
         Returns:
           x_hat (B, H, W, 3), not clipped; `bits_y` and `bits_z` (B,), the bits of each picture;
           `metrics`, scalars by name: bpp_y, bpp_z and bpp, bits per pixel as means over the batch.
+
+        Raises:
+          ValueError: H or W is not a multiple of 64.
         """
+        if x.shape[1] % Z_STRIDE or x.shape[2] % Z_STRIDE:
+            raise ValueError(f"expected sides that are multiples of {Z_STRIDE}, found {x.shape}")
         y = self.analyse(x, level)
 
         z = self.hyper_analyse(y, level)

@@ -34,7 +34,7 @@ def likelihood(params: dict[str, Array], z: Array) -> Array:
     """P(z) = c(z + 1/2) - c(z - 1/2), the density convolved with U(-1/2, 1/2); z is (..., C)."""
     lower, upper = cdf_logits(params, z - 0.5), cdf_logits(params, z + 0.5)
     # The difference of two sigmoids near 1 cancels; mirrored to the lower tail it does not.
-    sign = jax.lax.stop_gradient(-jnp.sign(lower + upper))
+    sign = jnp.where(lower + upper > 0, -1.0, 1.0)
     return jnp.abs(jax.nn.sigmoid(sign * upper) - jax.nn.sigmoid(sign * lower))
 
 
@@ -94,8 +94,7 @@ def coding_tables(
             if k < LAYERS - 1:
                 h = h + np.tanh(params[f"factor_{k}"][c]) * np.tanh(h)
         logits = h[:, 0]
-        sign = -np.sign(logits[:-1] + logits[1:])
-        sign[sign == 0] = 1.0
+        sign = np.where(logits[:-1] + logits[1:] > 0, -1.0, 1.0)
         cdf = [0.5 * (1 + np.tanh(0.5 * sign * edge)) for edge in (logits[:-1], logits[1:])]
         pmf = np.abs(cdf[1] - cdf[0])
         if not 0.99 < pmf.sum() < 1.01:

@@ -48,7 +48,7 @@ def encode(values, indexes, tables, backend="auto"):
       InputError: shapes differ, a dtype is not integer, or a value or index is out of range.
       MissingBackendError: TFC is not installed.
     """
-    ops = _backend_ops(backend)
+    ops = backend_ops(backend)
     values, indexes = np.asarray(values), np.asarray(indexes)
     if values.shape != indexes.shape:
         raise InputError(
@@ -94,7 +94,7 @@ class Decoder:
     """
 
     def __init__(self, data, tables, backend="auto"):
-        self._ops = _backend_ops(backend)
+        self._ops = backend_ops(backend)
         data = bytes(data)
         self._tables = tables
         self._data = np.frombuffer(data, np.uint8)
@@ -155,7 +155,7 @@ class Decoder:
             )
 
 
-def _backend_ops(backend):
+def backend_ops(backend):
     """TFC's operations, or None for the native coder."""
     if backend in ("auto", "native"):
         return None
