@@ -1,5 +1,6 @@
 """What every test file may use: seeded randomness and one real photograph."""
 
+import importlib
 from importlib.metadata import version
 
 import jax
@@ -30,7 +31,7 @@ def rng():
 @pytest.fixture(scope="session")
 def photo():
     """A real photograph: uint8 (512, 512, 3) RGB, read-only."""
-    skimage_data = pytest.importorskip("skimage.data")
+    skimage_data = importlib.import_module("skimage.data")
     picture = skimage_data.astronaut()
     picture.setflags(write=False)
     return picture

@@ -19,8 +19,6 @@ LOADERS = ("memory", "grain")
 
 @pytest.fixture
 def loader(request):
-    if request.param == "grain":
-        pytest.importorskip("grain")
     return request.param
 
 
@@ -58,13 +56,11 @@ def test_batch_depends_on_seed_and_step_only(folder, loader):
 
 
 def test_loaders_agree(folder):
-    pytest.importorskip("grain")
     memory, grain = (take(4, open_source(f"folder:{folder}"), loader=name) for name in LOADERS)
     np.testing.assert_array_equal(memory, grain)
 
 
 def test_grain_worker_processes(folder):
-    pytest.importorskip("grain")
     source = open_source(f"folder:{folder}")
     with_workers = take(4, source, loader="grain", workers=1, start_step=2)
     np.testing.assert_array_equal(with_workers, take(6, source)[2:])
