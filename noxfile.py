@@ -40,10 +40,26 @@ def tfc(session):
     test(session)
 
 
-def install(session, package):
+@nox.session(python=TFC_PYTHON, default=False)
+def compressai(session):
+    """Our models against CompressAI's, at full size, on the same weights: minutes; by hand.
+
+    The default tests check against arrays that `tests/reference/make_compressai.py` wrote.
+    """
+    peers = ["torch==2.13.0", "numpy<2", "jax<0.6", "scipy", "einops", "pandas", "matplotlib"]
+    peers += ["pytorch-msssim", "requests", "aiohttp", "fsspec", "jinja2", "psutil", "pyparsing"]
+    install(session, ".[test]", *peers, "xxhash", "tqdm")
+    # They ask for torchvision, of which only the name is needed (the scripts provide it).
+    session.install("--no-deps", "compressai==1.2.8", "torch-geometric")
+    safe = {"PYTHONSAFEPATH": "1"}
+    session.run("pytest", "tests/test_compressai.py", "tests/test_ms_ssim.py", env=safe)
+    session.run("python", "tests/reference/check_compressai.py", env=safe)
+
+
+def install(session, *packages):
     """Installs the checkout as a wheel. Build leftovers would put deleted modules into it."""
     shutil.rmtree("build", ignore_errors=True)
-    session.install(package)
+    session.install(*packages)
 
 
 def test(session):

@@ -13,21 +13,28 @@ def default() -> ConfigDict:
     config.model.N = 192
     config.model.M = 320
     config.model.transform = "dlec"
+    config.model.layout = "branched"
     config.model.color_space = "ycbcr"
     config.model.matrix = "bt601"
     config.model.color_range = "full"
+    config.model.subsampling = "444"  # or 420: native planes
     config.model.activation = "prelu"
     config.model.levels = 8  # one for each lambda; 0 without gain units
+    config.model.alphas = ()  # or chroma weights, ascending: a grid of gains
     config.model.level_aware = True
     config.model.linear_shortcut = False
+    config.model.hyperprior = "mean_scale"
+    config.model.context = "autoregressive"
+    config.model.likelihood = "gaussian"
     config.model.entropy_width = 0  # 0: the papers' sizes, which grow with M
     config.model.surrogate = "noise"
 
     config.loss = ConfigDict()
     # Per unit of MSE on the 0..255 scale, one a rate level (CompressAI's eight qualities).
     config.loss.lambdas = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
+    config.loss.metric = "mse"
     config.loss.space = "ycbcr"
-    config.loss.alpha = 0.25  # weight of a chroma plane against luma
+    config.loss.alpha = 0.25  # weight of a chroma plane against luma; with model.alphas, validation
     config.loss.balance = 0.0  # a level's loss is weighted by lambda^-balance
 
     config.optim = ConfigDict()

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from ycc_jax import bitstream
-from ycc_jax.bitstream import Header, info, pack, quantize_quality, unpack
+from ycc_jax.bitstream import Header, info, pack, quantize_alpha, quantize_quality, unpack
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, YccError
 
 HEADER = Header(
@@ -46,6 +46,10 @@ def with_checksum(body: bytes) -> bytes:
         "range": bitstream.RANGES,
         "subsampling": bitstream.SUBSAMPLINGS,
         "grey": (False, True),
+        "alpha": (None, 1.0, 2.0**-15, 2.0**15, quantize_alpha(0.025)),
+        "planes": (False, True),
+        "depth": (8, 10),
+        "siting": bitstream.SITINGS,
     }.items(),
 )
 def test_every_field_survives(field, values):
@@ -166,7 +170,7 @@ def test_trailing_bytes_are_refused():
 @pytest.mark.parametrize(
     "offset, code, message",
     [
-        (5, b"\x20", "reserved"),
+        (5, b"\x48", "reserved colour bits"),
         (12, b"\x01\xc8", "quality of at most 100"),
         (18, b"\x80\x00", "shortest form"),
         (18, b"\x00", "1 x 1"),
@@ -179,6 +183,31 @@ def test_values_no_writer_makes_are_refused_in_spite_of_a_right_checksum(offset,
     body[offset : offset + (1 if offset == 5 else 2)] = code
     with pytest.raises(CorruptStreamError, match=message):
         unpack(with_checksum(bytes(body)))
+
+
+@pytest.mark.parametrize("flags", [0x20, 0x80, 0x0C])
+def test_extension_bits_no_writer_sets_are_refused(flags):
+    body = bytearray(pack(replaced(planes=True), Z, Y)[:-4])
+    body[18] = flags
+    with pytest.raises(CorruptStreamError, match="reserved extension bits"):
+        unpack(with_checksum(bytes(body)))
+
+
+def test_extension_costs_three_bytes_and_only_where_it_says_something():
+    assert len(pack(replaced(alpha=1.0, depth=10), Z, Y)) == len(pack(HEADER, Z, Y)) + 3
+
+
+def test_alpha_is_stored_to_a_third_of_a_thousandth():
+    for alpha in (0.025, 0.1, 0.3, 1.0, 7.7):
+        assert abs(quantize_alpha(alpha) / alpha - 1) < 2e-4
+        assert quantize_alpha(quantize_alpha(alpha)) == quantize_alpha(alpha)
+    for bad in (0, -1, float("nan"), "1", 1e9):
+        with pytest.raises(InputError, match="expected an alpha from"):
+            quantize_alpha(bad)
+    with pytest.raises(InputError, match="from quantize_alpha"):
+        pack(replaced(alpha=0.025), Z, Y)
+    with pytest.raises(InputError, match="depth to be one of 8, 10, found 9"):
+        pack(replaced(depth=9), Z, Y)
 
 
 def test_size_limit():
@@ -220,6 +249,10 @@ def test_info_is_json_and_complete():
         "matrix": "bt601",
         "range": "full",
         "subsampling": "420",
+        "alpha": None,
+        "planes": False,
+        "depth": 8,
+        "siting": "center",
         "symbols_crc": "0badcafe",
         "z_bytes": 2,
         "y_bytes": 3,

@@ -21,7 +21,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 class FakeCodec:
     """Stores the pixels; refuses and records what the real one would."""
 
-    def encode(self, array, quality=None):
+    def encode(self, array, quality=None, alpha=None):
         header = bitstream.Header(
             width=array.shape[1],
             height=array.shape[0],
@@ -205,6 +205,15 @@ def damaged(data):
         (2, ["encode", "photo.png", "-o", "old", "-q", "nan"]),
         (2, ["encode", "photo.png", "-o", "old", "-q", "high"]),
         (2, ["encode", "photo.png", "-o", "old", "--background", "whitish"]),
+        (2, ["encode", "photo.png", "-o", "old", "--chroma", "0"]),
+        (2, ["encode", "photo.png", "-o", "old", "--frame", "0"]),
+        (2, ["encode", "photo.png", "-o", "old", "--depth", "10"]),
+        (2, ["encode", "photo.png", "-o", "old", "--range", "full"]),
+        (2, ["encode", "raw.yuv", "-o", "old"]),
+        (2, ["encode", "raw.yuv", "-o", "old", "--size", "7by5"]),
+        (2, ["encode", "raw.yuv", "-o", "old", "--size", "8x6"]),
+        (5, ["encode", "raw.yuv", "-o", "old", "--size", "7x5", "--max-pixels", "34"]),
+        (2, ["decode", "photo2.ycc", "-o", "old.y4m"]),
         (2, ["encode", "photo.png", "-o", "none/new.ycc"]),
         (2, ["encode", "photo.png", "-o", "old", "--max-pixels", "-1"]),
         (5, ["encode", "photo.png", "-o", "old", "--max-pixels", "34"]),
@@ -224,6 +233,7 @@ def test_refusals_come_before_the_model_and_leave_the_output(folder, ycc, loads,
     good = (folder / "photo2.ycc").read_bytes()
     contents = {
         "text": b"not a picture",
+        "raw.yuv": bytes(35 + 2 * 12),
         "truncated.ycc": good[:-1],
         "damaged.ycc": damaged(good),
         "old": b"old",

@@ -199,11 +199,39 @@ def test_upsample_matches_its_closed_form(xp):
     np.testing.assert_array_equal(found[..., 0], np.array([[0, 1, 3, 4]] * 2).T)
 
 
-def test_sitings_match_so_that_ramps_survive():
+@pytest.mark.parametrize("siting", color.SITINGS)
+def test_sitings_match_so_that_ramps_survive(siting):
     rows, columns = np.mgrid[:12, :16].astype(np.float64)
     ramp = (0.3 * rows - 0.7 * columns + 2)[None, ..., None]
-    back = color.upsample_chroma(color.downsample_chroma(ramp))
-    np.testing.assert_allclose(back[:, 1:-1, 1:-1], ramp[:, 1:-1, 1:-1], atol=1e-12)
+    back = color.upsample_chroma(color.downsample_chroma(ramp, siting), siting)
+    np.testing.assert_allclose(back[:, 2:-2, 2:-2], ramp[:, 2:-2, 2:-2], atol=1e-12)
+
+
+def test_chroma_on_the_left_is_the_filter_of_mpeg_2():
+    """(1 2 1)/4 across where samples sit on luma's columns, (1 1)/2 down where they sit between."""
+    impulse = np.zeros((4, 8, 1))
+    impulse[2, 4] = 8
+    found = color.downsample_chroma(impulse, siting="left")[..., 0]
+    np.testing.assert_array_equal(found, [[0, 0, 0, 0], [0, 0, 2, 0]])
+    found = color.downsample_chroma(np.roll(impulse, 1, axis=1), siting="left")[..., 0]
+    np.testing.assert_array_equal(found, [[0, 0, 0, 0], [0, 0, 1, 1]])
+    found = color.downsample_chroma(impulse, siting="top-left")[..., 0]
+    np.testing.assert_array_equal(found, [[0, 0, 0, 0], [0, 0, 2, 0]])
+    up = color.upsample_chroma(np.array([[[0.0], [4.0]]]), siting="top-left")[..., 0]
+    np.testing.assert_array_equal(up, [[0, 2, 4, 4]] * 2)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (5, 7)])
+def test_planes_of_grey_and_of_flat_colours_come_back(shape):
+    grey = np.random.default_rng(1).random((*shape, 1)) * np.ones(3)
+    np.testing.assert_allclose(
+        color.ycbcr420_to_rgb(*color.rgb_to_ycbcr420(grey)), grey, atol=1e-12
+    )
+    flat = np.ones((*shape, 1)) * [0.9, 0.2, 0.4]
+    luma, chroma = color.rgb_to_ycbcr420(flat, "bt709", "limited")
+    assert luma.shape == (*shape, 1) and chroma.shape == (3, 4, 2)
+    back = color.ycbcr420_to_rgb(luma, chroma, "bt709", "limited", siting="left")
+    np.testing.assert_allclose(back, flat, atol=1e-12)
 
 
 def test_chroma_gradients_are_finite_and_sum_to_one():
@@ -214,7 +242,7 @@ def test_chroma_gradients_are_finite_and_sum_to_one():
 
 @pytest.mark.parametrize("function", [color.downsample_chroma, color.upsample_chroma])
 def test_chroma_refuses_bad_arguments(function):
-    with pytest.raises(ValueError, match="siting must be one of .*'center'.* found 'left'"):
-        function(np.zeros((2, 2, 1)), siting="left")
+    with pytest.raises(ValueError, match="siting must be one of .*'center'.* found 'bottom'"):
+        function(np.zeros((2, 2, 1)), siting="bottom")
     with pytest.raises(ValueError, match=r"\(\.\.\., H, W, C\), found \(2, 2\)"):
         function(np.zeros((2, 2)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import configs
-from train.step import init_state, make_train_step, optimizer
+from train.step import init_params, init_state, make_train_step, optimizer
 from ycc_jax.models import build
 
 NAMES = sorted(
@@ -19,7 +19,9 @@ NAMES = sorted(
 
 
 def test_the_systems_of_the_references_are_there():
-    assert {"minnen", "minnen_gain", "dlec", "dlec_gain", "smoke"} <= set(NAMES)
+    systems = {"scale_hyperprior", "mean_scale", "minnen", "minnen_gain"}
+    systems |= {"dlec", "dlec_gain", "dlec_gain_420", "dlec_gain_chroma", "smoke"}
+    assert systems <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -27,10 +29,9 @@ def test_config_traces_a_training_step(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert config.name == name
     model, tx = build(**config.model.to_dict()), optimizer(config)
-    x = jnp.zeros((1, 64, 64, 3))
-    params = jax.eval_shape(model.init, jax.random.PRNGKey(0), x, jnp.zeros(1))["params"]
+    params = jax.eval_shape(lambda: init_params(model, 0))
     state = jax.eval_shape(lambda p: init_state(p, tx), params)
-    batch = jax.ShapeDtypeStruct((2, 128, 64, 3), jnp.uint8)
+    batch = jax.ShapeDtypeStruct((2, 192, 256, 3), jnp.uint8)
     new, metrics = jax.eval_shape(make_train_step(model, tx, config), state, batch)
     assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
     assert all(value.shape == () for value in metrics.values())
@@ -52,6 +53,15 @@ def test_config_is_locked(name):
         ({"transform": "joint", "linear_shortcut": True}, "linear_shortcut expects transform"),
         ({"levels": 0}, "level_aware expects gain levels"),
         ({"surrogate": "soft"}, "surrogate must be one of noise, mixed"),
+        ({"layout": "stacked"}, "layout must be one of branched, six_channel, separate"),
+        ({"linear_shortcut": True, "layout": "separate"}, "a layout that mixes luma and chroma"),
+        ({"color_space": "rgb"}, "transform 'dlec' expects color_space 'ycbcr'"),
+        ({"transform": "joint", "subsampling": "420"}, "subsampling '420' expects transform"),
+        ({"hyperprior": "none"}, "hyperprior 'none' expects levels=0 and context 'none'"),
+        ({"hyperprior": "scale"}, "hyperprior 'scale' expects context 'none'"),
+        ({"alphas": (1.0, 0.25)}, "alphas must be positive and ascending"),
+        ({"alphas": (1.0,), "levels": 0, "level_aware": False}, "alphas expect gain levels"),
+        ({"likelihood": "laplacian"}, "likelihood must be one of gaussian, asymmetric_gaussian"),
     ],
 )
 def test_a_bad_argument_is_named(arguments, message):

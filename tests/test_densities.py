@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from ycc_jax.entropy import factorized, gaussian
-from ycc_jax.entropy.tables import SCALE_TABLE, TOTAL
+from ycc_jax.entropy.tables import SCALE_TABLE, TOTAL, gaussian_tables, scale_index
 
 
 @pytest.mark.parametrize("scale", [0.11, 0.5, 3.0, 60.0, 256.0])
@@ -31,6 +31,17 @@ def test_gaussian_scale_is_bounded_to_the_coders_table():
 def test_gaussian_gradient_is_finite_far_out():
     grads = jax.grad(lambda m, s: gaussian.bits(jnp.float32(300.0), m, s), argnums=(0, 1))
     assert np.isfinite(grads(jnp.float32(0.0), jnp.float32(0.01))).all()
+
+
+def test_gaussian_index_and_tables_are_those_of_the_scale_table():
+    scales = np.exp(np.random.default_rng(0).uniform(np.log(0.05), np.log(600), (20, 50)))
+    scales = np.concatenate([scales.ravel(), SCALE_TABLE, [0, -1, np.inf]]).astype(np.float32)
+    found = jax.jit(gaussian.index)(scales)
+    assert gaussian.SCALES == 1 and found.dtype == np.int32
+    np.testing.assert_array_equal(found, scale_index(scales))
+    for field in ("cdf", "length", "offset"):
+        expected = getattr(gaussian_tables(), field)
+        np.testing.assert_array_equal(getattr(gaussian.coding_tables(), field), expected)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def bits(row, symbol):
 def test_each_choice_costs_least(rng, worth):
     index = rng.integers(10, 64, 500).astype(np.int32)
     residual = rng.normal(size=500) * SCALE_TABLE[index]
-    found = RdoQuantizer(TABLES, worth)(residual, index)
+    found = RdoQuantizer(TABLES)(residual, index, worth)
     changed = 0
     for v, row, symbol in zip(residual, index, found, strict=True):
         nearest = int(np.rint(v))
@@ -35,7 +35,7 @@ def test_each_choice_costs_least(rng, worth):
 
 def test_infinite_worth_is_rounding(rng):
     residual, index = rng.normal(size=(2, 30)) * 9, np.full((2, 30), 40, np.int32)
-    found = RdoQuantizer(TABLES, float("inf"))(residual, index)
+    found = RdoQuantizer(TABLES)(residual, index, float("inf"))
     np.testing.assert_array_equal(found, np.rint(residual))
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from ycc_jax.transforms.dlec import DlecAnalysis, DlecSynthesis
+from ycc_jax.color import downsample_chroma
+from ycc_jax.transforms.dlec import (
+    DlecAnalysis,
+    DlecSynthesis,
+    depth_to_space,
+    space_to_depth,
+)
 from ycc_jax.transforms.hyper import HyperAnalysis, HyperSynthesis
 from ycc_jax.transforms.joint import JointAnalysis, JointSynthesis
 from ycc_jax.transforms.lapped import (
@@ -22,27 +28,54 @@ from ycc_jax.transforms.lapped import (
 def shapes(module, *inputs):
     out, variables = jax.eval_shape(module.init_with_output, jax.random.PRNGKey(0), *inputs)
     leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
-    return out.shape, {"/".join(k.key for k in path): leaf.shape for path, leaf in leaves}
+    out = tuple(o.shape for o in out) if isinstance(out, tuple) else out.shape
+    return out, {"/".join(k.key for k in path): leaf.shape for path, leaf in leaves}
 
 
 @pytest.mark.parametrize(
     "analysis, synthesis",
     [
-        (JointAnalysis(6, 10), JointSynthesis(6)),
         (DlecAnalysis(6, 10), DlecSynthesis(6)),
         (DlecAnalysis(6, 10, "gdn"), DlecSynthesis(6, "gdn")),
         (DlecAnalysis(6, 10, linear_shortcut=True), DlecSynthesis(6, linear_shortcut=True)),
+        (DlecAnalysis(6, 10, layout="six_channel"), DlecSynthesis(6, layout="six_channel")),
+        (DlecAnalysis(6, 10, layout="separate"), DlecSynthesis(6, layout="separate")),
     ],
 )
 def test_stride_is_16_there_and_back(analysis, synthesis):
-    y, _ = shapes(analysis, jnp.zeros((2, 64, 128, 3)))
+    planes = (2, 64, 128, 1), (2, 32, 64, 2)
+    y, _ = shapes(analysis, *map(jnp.zeros, planes))
     assert y == (2, 4, 8, 10)
-    assert shapes(synthesis, jnp.zeros(y))[0] == (2, 64, 128, 3)
+    assert shapes(synthesis, jnp.zeros(y))[0] == planes
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_joint_stride_follows_the_first_layer(first):
+    y, _ = shapes(JointAnalysis(6, 10, first_stride=first), jnp.zeros((1, 64, 96, 3)))
+    assert y == (1, 8 // first, 12 // first, 10)
+    assert shapes(JointSynthesis(6, last_stride=first), jnp.zeros(y))[0] == (1, 64, 96, 3)
+
+
+def test_six_channels_are_the_four_phases_of_luma_and_chroma(rng):
+    luma = jnp.asarray(rng.normal(size=(2, 8, 12, 1)))
+    planes = space_to_depth(luma)
+    for k, (i, j) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        np.testing.assert_array_equal(planes[..., k], luma[:, i::2, j::2, 0])
+    np.testing.assert_array_equal(depth_to_space(planes), luma)
+    module = DlecAnalysis(6, 10, layout="six_channel")
+    _, analysis = shapes(module, jnp.zeros((1, 64, 64, 1)), jnp.zeros((1, 32, 32, 2)))
+    kernels = {name: shape for name, shape in analysis.items() if name.endswith("kernel")}
+    assert kernels == {
+        "planes/kernel": (5, 5, 6, 6),
+        "Conv_0/kernel": (5, 5, 6, 6),
+        "Conv_1/kernel": (5, 5, 6, 6),
+        "latent/kernel": (5, 5, 6, 10),
+    }
 
 
 def test_dlec_parameters_are_those_of_the_reference_table():
     """Luma 5x5 at full size, chroma 3x3 at half size, 1x1 merge of 2 N to N, Minnen's trunk."""
-    _, analysis = shapes(DlecAnalysis(6, 10), jnp.zeros((1, 64, 64, 3)))
+    _, analysis = shapes(DlecAnalysis(6, 10), jnp.zeros((1, 64, 64, 1)), jnp.zeros((1, 32, 32, 2)))
     kernels = {name: shape for name, shape in analysis.items() if name.endswith("kernel")}
     assert kernels == {
         "luma/kernel": (5, 5, 1, 6),
@@ -117,7 +150,8 @@ def test_kept_channels_are_distinct_and_low_frequencies_come_first(M):
 def test_shortcut_alone_codes_a_smooth_picture_at_the_start(photo, key):
     """Before any training the whole transform is the lapped one: the network's part starts at 0."""
     x = jnp.asarray(photo[None, :128, :128], jnp.float32) / 255 - 0.5
-    y, _ = DlecAnalysis(4, 320, linear_shortcut=True).init_with_output(key, x)
+    luma, chroma = x[..., :1], downsample_chroma(x[..., 1:])
+    y, _ = DlecAnalysis(4, 320, linear_shortcut=True).init_with_output(key, luma, chroma)
     found, _ = DlecSynthesis(4, linear_shortcut=True).init_with_output(key, y)
-    luma_error = np.mean(np.square(found - x)[..., 0])
+    luma_error = np.mean(np.square(found[0] - luma))
     assert -10 * np.log10(luma_error) > 40

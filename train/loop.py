@@ -18,7 +18,7 @@ from train.pictures import open_source
 from train.start import closed_form_start
 from train.step import init_params, init_state, make_eval_step, make_train_step, optimizer
 from ycc_jax.checkpoint import check_export_path, export_model
-from ycc_jax.models import Z_STRIDE, build
+from ycc_jax.models import build
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -43,8 +43,11 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     levels = max(config.model.levels, 1)
     if len(config.loss.lambdas) != levels:
         raise ValueError(f"expected {levels} lambdas, found {len(config.loss.lambdas)}")
-    if config.data.crop % Z_STRIDE:
-        raise ValueError(f"expected a crop of a multiple of {Z_STRIDE}, found {config.data.crop}")
+    model = build(**config.model.to_dict())
+    if config.data.crop % model.stride:
+        raise ValueError(
+            f"expected a crop of a multiple of {model.stride}, found {config.data.crop}"
+        )
     check_export_path(workdir / "model")
     keep_config(config, workdir / "config.json")
 
@@ -71,7 +74,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
         )
     mesh = Mesh(np.asarray(jax.devices()), ("data",))
     replicated, by_picture = (NamedSharding(mesh, PartitionSpec(*p)) for p in ((), ("data",)))
-    model, tx = build(**config.model.to_dict()), optimizer(config)
+    tx = optimizer(config)
     params = init_params(model, config.train.seed)
     if config.optim.closed_form_start:
         # A seed of its own: these crops only measure, and no step sees them again.

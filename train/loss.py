@@ -1,54 +1,107 @@
-"""Rate-distortion loss: bits per pixel + lambda * 255^2 * distortion.
+"""Rate-distortion loss: bits per pixel + lambda * distortion.
 
-Distortion "ycbcr" is (MSE_Y + 2 alpha MSE_C) / (1 + 2 alpha) with MSE_C the mean of both chroma
-planes: alpha is the luma-chroma bit allocation (Ulas & Tekalp 2022). "rgb" is the plain MSE over
-the three channels. Pictures are in [0, 1]; 255^2 brings lambda to its published scale.
+The distortion is a mean over planes, by `space` and `metric`:
+
+  space    "rgb": the three channels alike. "ycbcr": Y with weight 1 and each chroma plane with
+           alpha, divided by 1 + 2 alpha: alpha is the luma-chroma bit allocation (Ulas & Tekalp
+           2022), and 0 is luma alone.
+  metric   "mse": 255^2 * MSE, which brings lambda to its published scale. "ms_ssim": 1 - MS-SSIM.
+
+Pictures are in [0, 1]: RGB (B, H, W, 3), or native 4:2:0 planes, of which luma and chroma are
+measured at their own size.
 """
 
 import jax
 import jax.numpy as jnp
 
 from ycc_jax.color import rgb_to_ycbcr
+from ycc_jax.models import Picture
+from ycc_jax.ms_ssim import ms_ssim
 
 Array = jax.Array
 
 
-def mse(x: Array, x_hat: Array, space: str, alpha: float = 1.0) -> Array:
-    """Distortion of each picture, (B, H, W, 3) RGB in [0, 1] -> (B,)."""
-    if space == "rgb":
-        return jnp.mean((x - x_hat) ** 2, axis=(1, 2, 3))
-    if space != "ycbcr":
+def distortion(
+    x: Picture, x_hat: Picture, *, space: str, metric: str = "mse", alpha: Array | float = 1.0
+) -> Array:
+    """Distortion of each picture, (B,).
+
+    Args:
+      x, x_hat: the picture and its reconstruction, both RGB or both planes.
+      space, metric: see the module docstring.
+      alpha: scalar or (B,); of "ycbcr".
+
+    Raises:
+      ValueError: unknown space or metric, "rgb" for planes, or a side too small for MS-SSIM.
+    """
+    if space not in ("rgb", "ycbcr"):
         raise ValueError(f"loss space must be 'rgb' or 'ycbcr', found {space!r}")
-    y, cb, cr = jnp.moveaxis(jnp.mean((rgb_to_ycbcr(x) - rgb_to_ycbcr(x_hat)) ** 2, (1, 2)), -1, 0)
-    return (y + alpha * (cb + cr)) / (1 + 2 * alpha)
+    if metric not in ("mse", "ms_ssim"):
+        raise ValueError(f"loss metric must be 'mse' or 'ms_ssim', found {metric!r}")
+    if isinstance(x, tuple):
+        if space == "rgb":
+            raise ValueError("loss space must be 'ycbcr' for 4:2:0 planes, found 'rgb'")
+        by_plane = [of_planes(a, b, metric) for a, b in zip(x, x_hat, strict=True)]
+        by_plane = jnp.concatenate(by_plane, axis=-1)
+    elif space == "ycbcr":
+        by_plane = of_planes(rgb_to_ycbcr(x), rgb_to_ycbcr(x_hat), metric)
+    else:
+        return of_planes(x, x_hat, metric).mean(axis=-1)
+    luma, chroma = by_plane[..., 0], by_plane[..., 1] + by_plane[..., 2]
+    return (luma + alpha * chroma) / (1 + 2 * alpha)
+
+
+def of_planes(x: Array, x_hat: Array, metric: str) -> Array:
+    """Distortion of each plane, (B, H, W, C) -> (B, C)."""
+    if metric == "ms_ssim":
+        return 1 - ms_ssim(x, x_hat)
+    return 255.0**2 * jnp.mean((x - x_hat) ** 2, axis=(1, 2))
+
+
+def psnr(x: Picture, x_hat: Picture) -> tuple[Array, Array]:
+    """PSNR of Y, and of Cb and Cr together, in dB, (B,) each; the reconstruction is clipped."""
+    x_hat = jax.tree.map(lambda plane: jnp.clip(plane, 0, 1), x_hat)
+    luma = distortion(x, x_hat, space="ycbcr", alpha=0.0)
+    both = distortion(x, x_hat, space="ycbcr", alpha=1.0)
+    return tuple(10 * jnp.log10(255.0**2 / (mse + 1e-5)) for mse in (luma, (3 * both - luma) / 2))
 
 
 def rate_distortion(
-    out: dict[str, Array], x: Array, lmbda: Array, *, space: str, alpha: float, balance: float
+    out: dict[str, Array],
+    x: Picture,
+    lmbda: Array,
+    *,
+    space: str,
+    alpha: Array | float,
+    balance: float,
+    metric: str = "mse",
 ) -> tuple[Array, dict[str, Array]]:
     """Loss of a batch, and its metrics as means over the batch.
 
     Args:
       out: what `HyperpriorModel.__call__` returned for x.
-      x: RGB (B, H, W, 3) in [0, 1].
+      x: the pictures, as `distortion` takes them.
       lmbda: (B,), one for each picture's level.
-      space, alpha: see the module docstring.
+      space, metric, alpha: of `distortion`.
       balance: each picture's loss is weighted by lmbda^-balance; 1/2 evens out the gradients of
         levels whose lambda differs a hundredfold, else the highest rates own the network.
 
     Returns:
-      The scalar loss; the model's metrics with "loss", "mse" and "psnr_y" beside them.
+      The scalar loss; the model's metrics with "loss", "distortion", "psnr_y" and "psnr_c" beside
+      them.
     """
-    bpp = (out["bits_y"] + out["bits_z"]) / (x.shape[1] * x.shape[2])
-    distortion = mse(x, out["x_hat"], space, alpha)
+    height, width = (x[0] if isinstance(x, tuple) else x).shape[1:3]
+    bpp = (out["bits_y"] + out["bits_z"]) / (height * width)
+    d = distortion(x, out["x_hat"], space=space, metric=metric, alpha=alpha)
     weight = lmbda**-balance
     weight = weight / jnp.mean(weight) if balance else jnp.ones_like(lmbda)
-    loss = jnp.mean(weight * (bpp + lmbda * 255.0**2 * distortion))
-    psnr_y = -10 * jnp.log10(mse(x, jnp.clip(out["x_hat"], 0, 1), "ycbcr", 0.0) + 1e-10)
+    loss = jnp.mean(weight * (bpp + lmbda * d))
+    psnr_y, psnr_c = psnr(x, out["x_hat"])
     values = {
         **out["metrics"],
         "loss": loss,
-        "mse": distortion.mean(),
+        "distortion": d.mean(),
         "psnr_y": psnr_y.mean(),
+        "psnr_c": psnr_c.mean(),
     }
     return loss, values

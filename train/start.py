@@ -28,7 +28,7 @@ def closed_form_start(
     Args:
       model: level-aware, with the linear shortcut.
       params: its initial parameters.
-      lambdas, alpha: of the loss, distortion "ycbcr".
+      lambdas, alpha: of the loss, distortion "ycbcr"; a grid of gains has its own alphas.
       crops: uint8 (B, H, W, 3), training crops.
 
     Raises:
@@ -43,14 +43,15 @@ def closed_form_start(
         )
     x = from_uint8(jnp.asarray(crops))
     # Gains are 1 before this, so analyse gives the latent in units of the picture's [0, 1].
-    level = jnp.zeros(x.shape[0])
+    level = jnp.zeros((x.shape[0], len(model.grid)))
     y = model.apply({"params": params}, x, level, method=model.analyse)
     std = jnp.std(y, axis=(0, 1, 2)) + 1e-4
     # A luma value of the transform weighs 1 / (1 + 2 alpha) in the loss. One of half-size chroma
     # covers four pixels and weighs 4 alpha / (1 + 2 alpha), so its step is that much finer.
+    alphas = np.asarray(model.alphas or (alpha,))[:, None]
     is_chroma = kept_channels(model.M) >= 256
-    finer = np.where(is_chroma, np.sqrt(4 * alpha), 1.0)
-    step = np.sqrt(6 * (1 + 2 * alpha) / (np.log(2) * np.asarray(lambdas))) / 255
-    log_gain = jnp.asarray(np.log(finer[None, :] / step[:, None]), jnp.float32)
+    finer = np.where(is_chroma, np.sqrt(4 * alphas), 1.0)
+    step = np.sqrt(6 * (1 + 2 * alphas) / (np.log(2) * np.asarray(lambdas)[:, None, None])) / 255
+    log_gain = jnp.asarray(np.log(finer / step), jnp.float32).reshape(*model.grid, model.M)
     gain_y = {"log_gain": log_gain, "log_inverse": -log_gain}
     return {**params, "gain_y": gain_y, "log_std": jnp.log(std)}

@@ -12,6 +12,7 @@ import optax
 
 from train.loss import rate_distortion
 from ycc_jax.color import from_uint8
+from ycc_jax.gain import alpha_position
 from ycc_jax.models import HyperpriorModel
 
 Array = jax.Array
@@ -46,8 +47,9 @@ def optimizer(config: Any) -> optax.GradientTransformation:
 
 def init_params(model: HyperpriorModel, seed: int) -> Any:
     """Parameters of the model for a seed."""
-    x = jnp.zeros((1, 64, 64, 3))
-    return jax.jit(model.init)(jax.random.PRNGKey(seed), x, jnp.zeros(1))["params"]
+    x = model.picture(jnp.zeros((1, 64, 64, 3)))
+    level = jnp.zeros((1, len(model.grid)))
+    return jax.jit(model.init)(jax.random.PRNGKey(seed), x, level)["params"]
 
 
 def init_state(params: Any, tx: optax.GradientTransformation) -> State:
@@ -63,18 +65,25 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
     def train_step(state: State, batch: Array) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.PRNGKey(config.train.seed), state["step"])
         level_key, noise_key = jax.random.split(key)
-        x = from_uint8(batch)
+        x = model.picture(from_uint8(batch))
         # One level a picture: a batch then holds several rates, and its gradient is less noisy.
-        level = jax.random.randint(level_key, (x.shape[0],), 0, len(config.loss.lambdas))
+        rate = jax.random.randint(level_key, (batch.shape[0],), 0, len(config.loss.lambdas))
+        level, alpha = rate[:, None], config.loss.alpha
+        if model.alphas:
+            alpha_key = jax.random.fold_in(level_key, 1)
+            position = jax.random.randint(alpha_key, rate.shape, 0, len(model.alphas))
+            level = jnp.stack([rate, position], axis=1)
+            alpha = jnp.asarray(model.alphas)[position]
 
         def loss_fn(params: Any) -> tuple[Array, dict[str, Array]]:
             out = model.apply({"params": params}, x, level.astype(jnp.float32), noise_key)
             return rate_distortion(
                 out,
                 x,
-                lambdas[level],
+                lambdas[rate],
                 space=config.loss.space,
-                alpha=config.loss.alpha,
+                metric=config.loss.metric,
+                alpha=alpha,
                 balance=config.loss.balance,
             )
 
@@ -92,15 +101,25 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
 
 
 def make_eval_step(model: HyperpriorModel, config: Any):
-    """(params, uint8 batch, level index) -> metrics with rounding in place of noise."""
+    """(params, uint8 batch, rate level) -> metrics with rounding in place of noise.
+
+    A model with a grid of gains is validated at the chroma weight `loss.alpha`.
+    """
     lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
+    position = [alpha_position(config.loss.alpha, model.alphas)] if model.alphas else []
 
     def eval_step(params: Any, batch: Array, level: Array) -> dict[str, Array]:
-        x = from_uint8(batch)
-        levels = jnp.full((x.shape[0],), level)
-        out = model.apply({"params": params}, x, levels.astype(jnp.float32))
+        x = model.picture(from_uint8(batch))
+        levels = jnp.tile(jnp.array([level, *position], jnp.float32), (batch.shape[0], 1))
+        out = model.apply({"params": params}, x, levels)
         return rate_distortion(
-            out, x, lambdas[levels], space=config.loss.space, alpha=config.loss.alpha, balance=0.0
+            out,
+            x,
+            jnp.full(batch.shape[:1], lambdas[level]),
+            space=config.loss.space,
+            metric=config.loss.metric,
+            alpha=config.loss.alpha,
+            balance=0.0,
         )[1]
 
     return eval_step

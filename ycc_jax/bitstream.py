@@ -3,18 +3,21 @@
     offset  size  field (little-endian)
     0       4     magic, 89 59 43 0A: a byte above 127, "YC", a line feed
     4       1     version, 1
-    5       1     colour: bits 0-1 matrix, 2 range, 3 subsampling, 4 grey, 5-7 zero
+    5       1     colour: bits 0-1 matrix, 2 range, 3 subsampling, 4 grey, 5 extension, 6-7 zero
     6       2     model id: the architecture
     8       4     weights hash: the trained weights
     12      2     quality * 512
     14      4     CRC-32 of the decoded symbols: tells drift between two machines
-    18      1-5   width, height, z length, y length: one varint (LEB128) each
+    18      0, 3  extension, if its bit is set: a byte of bits (0 planes, 1 ten bits, 2-3 siting,
+                  4 alpha, 5-7 zero), then 2048 * log2(alpha) as int16
+    ..      1-5   width, height, z length, y length: one varint (LEB128) each
     ..            z section, y section
     ..      4     CRC-32 of every byte before it
 
 Pure Python, so that `ycc info` needs neither NumPy nor JAX.
 """
 
+import math
 import numbers
 import struct
 import zlib
@@ -31,12 +34,16 @@ DEFAULT_MAX_PIXELS = 8192 * 8192
 MATRICES = ("bt601", "bt709", "bt2020", "rgb")
 RANGES = ("full", "limited")
 SUBSAMPLINGS = ("444", "420")
+SITINGS = ("center", "left", "top-left")
+DEPTHS = (8, 10)
 
 _FIXED = struct.Struct("<4sBBH4sHI")
+_EXTENSION = struct.Struct("<Bh")
 _CRC = struct.Struct("<I")
 _MIN_BYTES = _FIXED.size + 4 + _CRC.size  # four one-byte varints, empty sections
 _VARINT_MAX = 2**32 - 1
 _QUALITY_STEPS = 512
+_ALPHA_STEPS = 2048  # to an octave: 0.03 %
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,13 @@ class Header:
         symbols_crc: CRC-32 of the decoded symbols, 0..2^32-1.
         matrix: one of MATRICES; "rgb" says the network codes RGB without conversion.
         range: "full" or "limited", the range of the network's YCbCr samples.
-        subsampling: "444" or "420", the chroma planes the network codes.
+        subsampling: "444" or "420", the pictures that the network was made for.
         grey: the decoded picture has one channel, not three.
+        alpha: weight of chroma that the picture was coded with, a value of `quantize_alpha`; None
+            if the model has one.
+        planes: what was encoded are 4:2:0 planes of this `matrix` and `range`, not RGB.
+        depth: bits of their samples, 8 or 10.
+        siting: where their chroma samples sit, one of SITINGS.
     """
 
     width: int
@@ -65,6 +77,10 @@ class Header:
     range: str = "full"
     subsampling: str = "444"
     grey: bool = False
+    alpha: float | None = None
+    planes: bool = False
+    depth: int = 8
+    siting: str = "center"
 
 
 def quantize_quality(quality: float) -> float:
@@ -76,6 +92,15 @@ def quantize_quality(quality: float) -> float:
         InputError: `quality` is not a number from 0 to 100.
     """
     return _quality_code(quality) / _QUALITY_STEPS
+
+
+def quantize_alpha(alpha: float) -> float:
+    """The value nearest to `alpha` that a header can carry (1/2048 of an octave, 0.03 %).
+
+    Raises:
+        InputError: `alpha` is not a number from 2^-15 to 2^15.
+    """
+    return 2.0 ** (_alpha_code(alpha) / _ALPHA_STEPS)
 
 
 def pack(header: Header, z: bytes, y: bytes) -> bytes:
@@ -108,11 +133,13 @@ def pack(header: Header, z: bytes, y: bytes) -> bytes:
         | _code("subsampling", header.subsampling, SUBSAMPLINGS) << 3
         | bool(header.grey) << 4
     )
+    extension = _pack_extension(header)
+    colour |= bool(extension) << 5
     fixed = _FIXED.pack(
         MAGIC, VERSION, colour, header.model_id, header.weights_hash, quality, header.symbols_crc
     )
     sizes = b"".join(map(_varint, (header.width, header.height, len(z), len(y))))
-    body = b"".join((fixed, sizes, z, y))
+    body = b"".join((fixed, extension, sizes, z, y))
     return body + _CRC.pack(zlib.crc32(body))
 
 
@@ -162,6 +189,10 @@ def info(data: bytes) -> dict:
         "matrix": header.matrix,
         "range": header.range,
         "subsampling": header.subsampling,
+        "alpha": header.alpha,
+        "planes": header.planes,
+        "depth": header.depth,
+        "siting": header.siting,
         "symbols_crc": f"{header.symbols_crc:08x}",
         "z_bytes": z_bytes,
         "y_bytes": y_bytes,
@@ -184,6 +215,10 @@ def _parse(data: bytes) -> tuple[Header, int, int, int]:
         )
     _, _, colour, model_id, weights_hash, quality, symbols_crc = _FIXED.unpack_from(data)
     offset = _FIXED.size
+    extension = bytes(_EXTENSION.size)
+    if colour >> 5 & 1:
+        # Long enough: four varints and the checksum are still to come.
+        extension, offset = data[offset : offset + _EXTENSION.size], offset + _EXTENSION.size
     width, offset = _read_varint(data, offset, "width")
     height, offset = _read_varint(data, offset, "height")
     z_bytes, offset = _read_varint(data, offset, "z length")
@@ -203,8 +238,8 @@ def _parse(data: bytes) -> tuple[Header, int, int, int]:
     # The checksum is right, so what is refused from here on was written wrong, not damaged.
     if width < 1 or height < 1:
         raise CorruptStreamError(f"expected a size of at least 1 x 1, found {width} x {height}")
-    if colour >> 5:
-        raise CorruptStreamError(f"expected 0 in the reserved colour bits, found {colour >> 5}")
+    if colour >> 6:
+        raise CorruptStreamError(f"expected 0 in the reserved colour bits, found {colour >> 6}")
     if quality > 100 * _QUALITY_STEPS:
         raise CorruptStreamError(
             f"expected a quality of at most 100, found {quality / _QUALITY_STEPS}"
@@ -220,8 +255,47 @@ def _parse(data: bytes) -> tuple[Header, int, int, int]:
         range=RANGES[colour >> 2 & 1],
         subsampling=SUBSAMPLINGS[colour >> 3 & 1],
         grey=bool(colour >> 4 & 1),
+        **_parse_extension(extension),
     )
     return header, offset, z_bytes, y_bytes
+
+
+def _pack_extension(header: Header) -> bytes:
+    """The extension, empty where all its fields have their defaults."""
+    flags = (
+        bool(header.planes)
+        | _code("depth", header.depth, DEPTHS) << 1
+        | _code("siting", header.siting, SITINGS) << 2
+        | (header.alpha is not None) << 4
+    )
+    if not flags:
+        return b""
+    alpha = 0 if header.alpha is None else _alpha_code(header.alpha)
+    if header.alpha is not None and quantize_alpha(header.alpha) != header.alpha:
+        raise InputError(
+            f"expected an alpha from quantize_alpha ({quantize_alpha(header.alpha)}), "
+            f"found {header.alpha}"
+        )
+    return _EXTENSION.pack(flags, alpha)
+
+
+def _parse_extension(extension: bytes) -> dict:
+    flags, alpha = _EXTENSION.unpack(extension)
+    siting = flags >> 2 & 3
+    if flags >> 5 or siting >= len(SITINGS):
+        raise CorruptStreamError(f"expected 0 in the reserved extension bits, found {flags:#04x}")
+    return {
+        "planes": bool(flags & 1),
+        "depth": DEPTHS[flags >> 1 & 1],
+        "siting": SITINGS[siting],
+        "alpha": 2.0 ** (alpha / _ALPHA_STEPS) if flags >> 4 & 1 else None,
+    }
+
+
+def _alpha_code(alpha: float) -> int:
+    if not isinstance(alpha, numbers.Real) or not 2.0**-15 <= alpha <= 2.0**15:
+        raise InputError(f"expected an alpha from 2^-15 to 2^15, found {alpha!r}")
+    return round(math.log2(alpha) * _ALPHA_STEPS)
 
 
 def _quality_code(quality: float) -> int:
@@ -230,10 +304,11 @@ def _quality_code(quality: float) -> int:
     return round(quality * _QUALITY_STEPS)
 
 
-def _code(field: str, name: str, names: tuple[str, ...]) -> int:
-    if name not in names:
-        raise InputError(f"expected {field} to be one of {', '.join(names)}, found {name!r}")
-    return names.index(name)
+def _code(field: str, value, values: tuple) -> int:
+    if value not in values:
+        known = ", ".join(map(str, values))
+        raise InputError(f"expected {field} to be one of {known}, found {value!r}")
+    return values.index(value)
 
 
 def _varint(value: int) -> bytes:

@@ -2,7 +2,8 @@
 
 A folder with two files:
   model.json   format version, name, model arguments, hashes, and how it was trained
-  arrays.npz   parameters ("params/...") in float16, and the frozen coding tables ("tables/...")
+  arrays.npz   parameters ("params/...", in float16 unless imported), and the frozen coding tables
+               ("tables/...")
 
 The tables are integers computed once, at export: a stream is decoded with the tables that it was
 encoded with, whatever library version computes logarithms differently. The hashes go into every
@@ -22,12 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from ycc_jax.entropy.factorized import coding_tables
-from ycc_jax.entropy.tables import CdfTables, gaussian_tables
+from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.errors import ModelError
+from ycc_jax.models import build
 
 FORMAT_VERSION = 1
-_TABLES = ("y", "z")
 _FIELDS = ("cdf", "length", "offset")
 # What NumPy, zipfile and json raise on damaged files, beside their own classes.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError)
@@ -41,7 +41,8 @@ class CodecModel:
       name: of the config that it was trained by.
       arguments: of `models.build`.
       params: nested dict of float32 arrays, the Flax parameters.
-      tables: CdfTables of "y" (one row a scale) and "z" (one row a channel).
+      tables: CdfTables by latent: "z", one row a channel (of y where there is no hyperprior), and
+        "y", one row a scale.
       hash: SHA-256 over arguments and arrays, hex.
       model_id, weights_hash: what a stream's header names, int of 16 bits and 4 bytes.
     """
@@ -62,6 +63,7 @@ def export_model(
     arguments: dict[str, Any],
     params: Any,
     training: dict[str, Any] | None = None,
+    dtype: Any = np.float16,
 ) -> str:
     """Writes a codec model folder; an existing one is replaced only once the new one is whole.
 
@@ -71,29 +73,29 @@ def export_model(
       path: the folder to write.
       name: of the config.
       arguments: of `models.build`.
-      params: nested dict of arrays, the Flax parameters; stored as float16, so that the tables and
-        all later use see the rounded values.
+      params: nested dict of arrays, the Flax parameters.
       training: how it was trained; kept in model.json, not part of the hash.
+      dtype: in which parameters are stored, float16 or float32; the tables and all later use see
+        the rounded values.
 
     Returns:
       The model's hash, hex.
 
     Raises:
       ValueError: the path is something other than a codec model, a parameter is not finite in
-        float16, or the density of z cannot be tabulated.
+        dtype, or the factorized density cannot be tabulated.
     """
     path = check_export_path(path)
-    arrays = {f"params/{key}": value.astype(np.float16) for key, value in _flatten(params)}
+    arrays = {f"params/{key}": value.astype(dtype) for key, value in _flatten(params)}
     for key, value in arrays.items():
         if not np.isfinite(value).all():
             raise ValueError(
-                f"expected parameters finite in float16, found NaN or infinity in {key}"
+                f"expected parameters finite in {np.dtype(dtype)}, found NaN or infinity in {key}"
             )
-    rounded = _unflatten(arrays)
-    tables = {"y": gaussian_tables(), "z": coding_tables(rounded["density_z"])}
-    for latent in _TABLES:
+    tables = build(**arguments).coding_tables(_unflatten(arrays))
+    for latent, table in tables.items():
         for field in _FIELDS:
-            arrays[f"tables/{latent}/{field}"] = getattr(tables[latent], field)
+            arrays[f"tables/{latent}/{field}"] = getattr(table, field)
     header = {
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -170,7 +172,8 @@ def load_model(path: str | Path) -> CodecModel:
             raise ModelError(f"{path}: expected hash {header['hash']}, found {found}")
         tables = {
             latent: CdfTables(*(arrays[f"tables/{latent}/{field}"] for field in _FIELDS))
-            for latent in _TABLES
+            for latent in ("y", "z")
+            if f"tables/{latent}/cdf" in arrays
         }
         model_id, weights_hash = stream_ids(header)
         return CodecModel(

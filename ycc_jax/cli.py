@@ -1,4 +1,4 @@
-"""The command line: `ycc encode | decode | info`.
+"""The command line: `ycc encode | decode | info | import-compressai`.
 
 Exit codes: 0 done, 1 the output could not be written, 2 usage or unusable input, 3 corrupt
 stream, 4 missing or wrong model, 5 size limit, 130 interrupted (`ycc_jax.errors`).
@@ -8,6 +8,7 @@ refusals take a fraction of the seconds that JAX takes.
 """
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -68,30 +69,57 @@ def cli():
     metavar="Q",
     help="0 (smallest file) to 100 (best picture), fractions allowed; default: 50.",
 )
+@click.option(
+    "--chroma",
+    type=float,
+    metavar="A",
+    help="Weight of chroma against luma, for models with a grid of gains (`dlec_gain_chroma`): "
+    "smaller moves bits to luma; default: 0.25.",
+)
 @_model_option
 @click.option("--background", metavar="COLOR", help="Colour behind a transparent picture.")
+@click.option("--size", metavar="WxH", help="Size of a raw .yuv file, in pixels.")
+@click.option(
+    "--depth", type=click.Choice(["8", "10"]), help="Bits of a raw .yuv file; default: 8."
+)
+@click.option("--frame", type=click.IntRange(min=0), metavar="N", help="Frame of a film, from 0.")
+@click.option(
+    "--range",
+    "range_",
+    type=click.Choice(bitstream.RANGES),
+    help="Range of a .y4m or .yuv file; default: what it says, else limited.",
+)
+@click.option(
+    "--matrix",
+    type=click.Choice(bitstream.MATRICES[:3]),
+    help="Matrix of a .y4m or .yuv file; default: bt601.",
+)
 @_max_pixels_option
 @click.option("-v", "--verbose", is_flag=True, help="Also print the header and where time went.")
 @_quiet_option
-def encode(source, output, quality, model, background, max_pixels, verbose, quiet):
+def encode(
+    source, output, quality, chroma, model, background, max_pixels, verbose, quiet, **planes
+):
     """Encode the picture IN (PNG, JPEG, WebP, TIFF, ...; "-": standard input).
+
+    Of 4:2:0 files, .y4m or raw .yuv (yuv420p, yuv420p10le), the samples are coded as they are.
 
     An output name that is not given with -o is never the name of an existing file.
     """
     output = _output(source, output, ".ycc")
     if quality is not None:
         quality = bitstream.quantize_quality(quality)
+    if chroma is not None:
+        bitstream.quantize_alpha(chroma)
     start = time.perf_counter()
-    from ycc_jax import images
-
-    picture = images.read(source, background, max_pixels or None)
+    picture = _read(source, background, max_pixels or None, **planes)
     codec = _load(model)
     loaded = time.perf_counter()
-    data = codec.encode(picture, quality=quality)
+    data = codec.encode(picture, quality=quality, alpha=chroma)
     encoded = time.perf_counter()
     files.write_bytes(output, data)
     if not quiet:
-        bpp = 8 * len(data) / (picture.shape[0] * picture.shape[1])
+        bpp = bitstream.info(data)["bpp"]
         _say(f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {encoded - start:.2f} s")
     if verbose:
         for line in _lines(bitstream.info(data)):
@@ -105,8 +133,8 @@ def encode(source, output, quality, model, background, max_pixels, verbose, quie
     "-o",
     "--output",
     metavar="OUT",
-    help='PNG, TIFF, PPM, BMP or lossless WebP by its ending, PNG for "-". '
-    "Default: IN with the ending .png.",
+    help="PNG, TIFF, PPM, BMP or lossless WebP by its ending; of encoded .y4m or .yuv, these too. "
+    'Default, also for "-": PNG, or Y4M.',
 )
 @_model_option
 @_max_pixels_option
@@ -116,16 +144,26 @@ def decode(source, output, model, max_pixels, quiet):
 
     An output name that is not given with -o is never the name of an existing file.
     """
-    output = _output(source, output, ".png")
     start = time.perf_counter()
     data = files.read_bytes(source)
     # Before the seconds that the next imports and the model take.
     header, _, _ = bitstream.unpack(data, max_pixels or None)
+    output = _output(source, output, ".y4m" if header.planes else ".png")
     from ycc_jax import images
 
-    images.output_format(output)
+    as_planes = header.planes and (output == "-" or files.is_planes_file(output))
+    if not as_planes:
+        images.output_format(output)
     picture = _load(model).decode(data, max_pixels=max_pixels or None)
-    images.write(picture, output)
+    if header.planes:
+        from ycc_jax import planes, y4m
+
+        if as_planes:
+            y4m.write(picture, output)
+        else:
+            images.write(planes.to_rgb(picture), output)
+    else:
+        images.write(picture, output)
     if not quiet:
         seconds = time.perf_counter() - start
         _say(f"{output}: {header.width} x {header.height} pixels, {seconds:.2f} s")
@@ -138,6 +176,26 @@ def info(source, as_json):
     """Print what the header of the .ycc file IN says; needs no model."""
     fields = bitstream.info(files.read_bytes(source))
     click.echo(json.dumps(fields) if as_json else "\n".join(_lines(fields)))
+
+
+@cli.command("import-compressai")
+@click.argument("checkpoint")
+@click.option(
+    "--model",
+    required=True,
+    type=click.Choice(["mbt2018", "mbt2018-mean", "bmshj2018-hyperprior", "bmshj2018-factorized"]),
+    help="Which of CompressAI's models it holds.",
+)
+@click.option("-o", "--output", required=True, metavar="MODEL", help="Folder to write.")
+def import_compressai(checkpoint, model, output):
+    """Make a codec model of CompressAI's weights, for --model of the other commands.
+
+    CHECKPOINT is a PyTorch file (which needs PyTorch to be read) or an .npz of its arrays.
+    """
+    from ycc_jax.compressai import import_checkpoint
+
+    digest = import_checkpoint(checkpoint, model, output)
+    _say(f"{output}: codec model {digest[:8]}")
 
 
 def main(arguments=None) -> int:
@@ -197,6 +255,42 @@ def _load(model: str | None):
 
     enable_compilation_cache()
     return load(model)
+
+
+def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix):
+    """The picture of a file, as an array, or as planes if that is what the file holds."""
+    described = {"matrix": matrix} if matrix else {}
+    if range_:
+        described["range"] = range_
+    if size is not None or os.path.splitext(source)[1].lower() == ".yuv":
+        from ycc_jax import y4m
+
+        width, _, height = (size or "").partition("x")
+        if not (width.isdecimal() and height.isdecimal() and len(size) < 20):
+            raise InputError(
+                f"{source}: expected --size WxH for raw planes, as in 1920x1080, "
+                f"found {size or 'none'}"
+            )
+        dimensions = (int(width), int(height), int(depth or 8))
+        return y4m.read_yuv(source, *dimensions, frame, max_pixels, **described)
+    if depth is not None:
+        raise InputError("expected --depth with --size only: Y4M and pictures tell their own")
+    file = source
+    if source == "-":
+        # Told from its content, which can be read but once.
+        file = io.BytesIO(files.read_bytes(source))
+        file.name = "standard input"
+    if files.is_planes_file(source) or (source == "-" and file.getvalue()[:9] == b"YUV4MPEG2"):
+        from ycc_jax import y4m
+
+        return y4m.read_y4m(file, frame, max_pixels, **described)
+    if described or frame is not None:
+        raise InputError(
+            f"{source}: expected --frame, --range and --matrix with .y4m and .yuv files only"
+        )
+    from ycc_jax import images
+
+    return images.read(file, background, max_pixels)
 
 
 def _lines(fields: dict) -> list[str]:

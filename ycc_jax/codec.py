@@ -7,21 +7,22 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ycc_jax import bitstream, rdo, wavefront
 from ycc_jax.checkpoint import CodecModel, load_model
 from ycc_jax.color import from_uint8, rgb_to_ycbcr, to_uint8
 from ycc_jax.entropy import range_coder
-from ycc_jax.entropy.tables import LOG_MIN, LOG_STEP, NUM_SCALES
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
-from ycc_jax.models import Z_STRIDE, build
+from ycc_jax.gain import alpha_position
+from ycc_jax.models import LIKELIHOODS, build
 from ycc_jax.padding import crop_to, pad_to_multiple, padded_size
+from ycc_jax.planes import Planes, from_float, to_float
 
 Array = jax.Array
 
 DEFAULT_QUALITY = 50.0
+DEFAULT_ALPHA = 0.25  # what models without a grid of gains are trained with
 BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_DEFAULT = "dlec_gain_small"
 
@@ -85,10 +86,20 @@ class Codec:
             "matrix": "rgb" if rgb else self.net.matrix,
             "range": "full" if rgb else self.net.color_range,
         }
+        density = model.params.get("density_y", model.params.get("density_z"))
+        self._offset = density.get("offset", np.float32(0))
+        if "y" in model.tables:
+            self._quantize = rdo.RdoQuantizer(model.tables["y"])
         params = jax.device_put(model.params)
-        self._analyse, self._hyper, self._step, self._synthesise = (
+        self._analyse, self._hyper, self._parameters, self._synthesise, self._synthesise_planes = (
             partial(jax.jit(stage), params)
-            for stage in (self.analyse, self.hyper, self.step, self.synthesise)
+            for stage in (
+                self.analyse,
+                self.hyper,
+                self.parameters,
+                self.synthesise,
+                self.synthesise_planes,
+            )
         )
 
     # ---- compiled stages -----------------------------------------------------------------------
@@ -100,115 +111,158 @@ class Codec:
         with jax.default_matmul_precision("highest"):
             return self.net.apply({"params": params}, *args, method=method)
 
-    def analyse(self, params, image: Array, level: Array) -> tuple[Array, Array]:
-        """uint8 (1, H, W, 3) -> gained y (h, w, M) and z (h/4, w/4, N), not rounded."""
-        x = from_uint8(image)
-        y = self._apply(params, self.net.analyse, x, level)
-        z = self._apply(params, self.net.hyper_analyse, y, level)
-        return y[0], z[0]
+    def analyse(self, params, picture: Array | tuple[Array, Array], level: Array) -> list[Array]:
+        """uint8 (1, H, W, 3), or planes as floats -> the latents, not rounded, with gain.
 
-    def hyper(self, params, z: Array, level: Array) -> Array:
-        """Symbols of z -> hyper features (h, w, F)."""
-        z = z[None].astype(jnp.float32)
-        return self._apply(params, self.net.hyper_synthesise, z, level)[0]
+        y (h, w, M), and z (h/4, w/4, N) if there is a hyperprior.
+        """
+        x = picture if isinstance(picture, tuple) else from_uint8(picture)
+        latents = [self._apply(params, self.net.analyse, x, level)]
+        if self.net.hyperprior != "none":
+            latents.append(self._apply(params, self.net.hyper_analyse, latents[0], level))
+        return [latent[0] for latent in latents]
 
-    def step(self, params, level: Array, hyper: Array, neighbours: Array) -> tuple[Array, Array]:
-        """One step of the wavefront: mean and scale index of `wavefront.POSITIONS` positions."""
-        mean, scale = self._apply(params, self.net.parameters, hyper, neighbours, level)
-        index = jnp.round((jnp.log(jnp.maximum(scale, 1e-9)) - LOG_MIN) / LOG_STEP)
-        return mean, jnp.clip(index, 0, NUM_SCALES - 1).astype(jnp.int32)
+    def hyper(self, params, z_hat: Array, level: Array) -> Array:
+        """z_hat -> hyper features (h, w, F)."""
+        return self._apply(params, self.net.hyper_synthesise, z_hat[None], level)[0]
+
+    def parameters(
+        self, params, level: Array, hyper: Array, neighbours: Array | None
+    ) -> tuple[Array, Array]:
+        """Mean and table index of y: of a whole latent without a context, (1, h, w, F) and None; of
+        the `wavefront.POSITIONS` positions of one step with it, (K, F) and (K, 12, M)."""
+        mean, *scales = self._apply(params, self.net.parameters, hyper, neighbours, level)
+        return mean, LIKELIHOODS[self.net.likelihood].index(*scales)
 
     def synthesise(self, params, y_hat: Array, level: Array) -> Array:
         """y_hat (h, w, M) -> RGB (H, W, 3), floats."""
-        return self._apply(params, self.net.synthesise, y_hat[None], level)[0]
+        return self._apply(params, self.net.synthesise_rgb, y_hat[None], level)[0]
+
+    def synthesise_planes(self, params, y_hat: Array, level: Array) -> tuple[Array, Array]:
+        """y_hat (h, w, M) -> luma (H, W, 1) and chroma (H/2, W/2, 2), floats."""
+        luma, chroma = self._apply(params, self.net.synthesise_planes, y_hat[None], level)
+        return luma[0], chroma[0]
 
     # ---- pictures to bytes ---------------------------------------------------------------------
 
     def encode(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Planes,
         quality: float | None = None,
         *,
+        alpha: float | None = None,
         worth: float = rdo.BITS_PER_SQUARED_STEP,
     ) -> bytes:
         """A picture as a `.ycc` stream.
 
         Args:
-          image: uint8 RGB (H, W, 3) or grey (H, W), any size from 1x1.
+          image: uint8 RGB (H, W, 3) or grey (H, W), any size from 1x1; or 4:2:0 `Planes`, which are
+            coded as they are (by models with the transform "dlec").
           quality: 0 (smallest) to 100 (best), continuous; stored in steps of 1/512. None is 50. A
             single-rate model takes only None.
+          alpha: weight of a chroma plane against luma, for models with a grid of gains: smaller
+            moves bits from chroma to luma. In their range, stored in steps of 0.03 %. None: 0.25,
+            or what of the range is nearest.
           worth: of the rate-distortion optimised quantisation (`rdo.py`), in bits per squared step;
             `float("inf")` rounds plainly. Every choice decodes.
 
         Raises:
-          InputError: another dtype or shape, or quality out of range.
+          InputError: another dtype or shape, quality or alpha out of range, or one that the model
+            does not have; planes for a model that codes RGB.
           LimitError: more than this machine's memory holds.
         """
-        return self._encode(image, quality, worth)[0]
+        return self._encode(image, quality, alpha, worth)[0]
 
     def encode_with_picture(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Planes,
         quality: float | None = None,
         *,
+        alpha: float | None = None,
         worth: float = rdo.BITS_PER_SQUARED_STEP,
-    ) -> tuple[bytes, np.ndarray]:
+    ) -> tuple[bytes, np.ndarray | Planes]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
-        image = np.asarray(image)
-        data, y_hat, level = self._encode(image, quality, worth)
-        with memory_for(image.shape):
-            return data, self._picture(y_hat, level, image.shape, grey=image.ndim == 2)
+        data, header, y_hat = self._encode(image, quality, alpha, worth)
+        with memory_for((header.height, header.width)):
+            return data, self._picture(header, y_hat)
 
-    def _encode(self, image, quality, worth):
-        image = np.asarray(image)
-        grey = image.ndim == 2
-        colour = np.repeat(image[..., None], 3, axis=-1) if grey else image
-        if image.dtype != np.uint8 or colour.ndim != 3 or colour.shape[2] != 3 or not image.size:
-            raise InputError(
-                "expected a uint8 picture (H, W, 3) or (H, W) of at least 1x1, "
-                f"found {image.dtype} {image.shape}"
-            )
-        quality = self._stored_quality(quality)
-        level = self._level(quality)
-        with memory_for(image.shape):
-            y, z = map(np.asarray, self._analyse(pad_to_multiple(colour, Z_STRIDE)[None], level))
-        self._check_finite(y, z)
-        z = np.rint(z).astype(np.int32)
-        quantize = rdo.RdoQuantizer(self.model.tables["y"], worth)
+    def _encode(self, image, quality, alpha, worth):
+        planes = isinstance(image, Planes)
+        header = dict(self._settings(quality, alpha), **self._colour)
+        if planes:
+            header.update({k: getattr(image, k) for k in ("matrix", "range", "depth", "siting")})
+            height, width = image.height, image.width
+        else:
+            image = np.asarray(image)
+            header["grey"] = image.ndim == 2
+            image = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                found = image.shape[:2] if header["grey"] else image.shape
+                raise InputError(
+                    "expected a uint8 picture (H, W, 3) or (H, W) of at least 1x1, "
+                    f"found {image.dtype} {found}"
+                )
+            height, width = image.shape[:2]
+        level = self._level(header["quality"], header["alpha"])
+        with memory_for((height, width)):
+            latents = [np.asarray(a) for a in self._analyse(self._input(image), level)]
+        self._check_finite(*latents)
+        # Without a hyperprior, y itself is the factorized latent.
+        z = np.rint(latents[-1] - self._offset).astype(np.int32)
         symbols, indexes = [], []
 
         def exchange(rows, columns, mean, index):
-            symbols.append(quantize(y[rows, columns] - mean, index))
+            symbols.append(self._quantize(latents[0][rows, columns] - mean, index, worth))
             indexes.append(index)
             return symbols[-1]
 
         y_hat = self._walk(z, level, exchange)
-        symbols, indexes = np.concatenate(symbols), np.concatenate(indexes)
-        tables, options = self.model.tables, {"backend": self.backend}
+        symbols, indexes = (
+            np.concatenate(a or [np.zeros((0, self.net.M), np.int32)]) for a in (symbols, indexes)
+        )
         header = bitstream.Header(
-            width=colour.shape[1],
-            height=colour.shape[0],
-            quality=quality,
+            width=width,
+            height=height,
             model_id=self.model.model_id,
             weights_hash=self.model.weights_hash,
             symbols_crc=symbols_crc(z, symbols),
-            grey=grey,
-            **self._colour,
+            subsampling=self.net.subsampling,
+            planes=planes,
+            **header,
         )
+        tables, options = self.model.tables, {"backend": self.backend}
         z_section = range_coder.encode(z, channel_indexes(z.shape), tables["z"], **options)
-        y_section = range_coder.encode(symbols, indexes, tables["y"], **options)
-        return bitstream.pack(header, z_section, y_section), y_hat, level
+        y_section = b""
+        if symbols.size:
+            y_section = range_coder.encode(symbols, indexes, tables["y"], **options)
+        return bitstream.pack(header, z_section, y_section), header, y_hat
+
+    def _input(self, image):
+        """The picture, padded, as the stage `analyse` takes it."""
+        stride = self.net.stride
+        if not isinstance(image, Planes):
+            return pad_to_multiple(image, stride)[None]
+        if self.net.transform != "dlec":
+            raise InputError(
+                f"model {self.model.name} codes three planes of one size: expected an RGB picture, "
+                "found 4:2:0 planes"
+            )
+        luma, chroma = to_float(image)
+        return pad_to_multiple(luma, stride)[None], pad_to_multiple(chroma, stride // 2)[None]
 
     # ---- bytes to pictures ---------------------------------------------------------------------
 
     def decode(
         self, data: bytes, *, max_pixels: int | None = bitstream.DEFAULT_MAX_PIXELS
-    ) -> np.ndarray:
-        """The picture of a `.ycc` stream: uint8, (H, W, 3), or (H, W) if it was encoded from grey.
+    ) -> np.ndarray | Planes:
+        """The picture of a `.ycc` stream, of the kind that was encoded.
 
         Args:
           data: the stream.
           max_pixels: larger pictures are refused before anything is allocated; None: no limit.
+
+        Returns:
+          uint8 (H, W, 3), or (H, W) if it was encoded from grey; `Planes` if from planes.
 
         Raises:
           CorruptStreamError: damaged, truncated, of another version; or this machine computes
@@ -219,47 +273,69 @@ class Codec:
         header, z_section, y_section = bitstream.unpack(data, max_pixels)
         self._check_model(header)
         with memory_for((header.height, header.width)):
-            return self._decode(header, z_section, y_section)
+            return self._picture(header, self._decode(header, z_section, y_section))
 
     def _decode(self, header, z_section, y_section):
-        height, width = (padded_size(n, Z_STRIDE) for n in (header.height, header.width))
-        z_shape = (height // Z_STRIDE, width // Z_STRIDE, self.net.N)
-        level = self._level(header.quality)
-        tables = self.model.tables
+        """y_hat of a stream."""
+        net, tables = self.net, self.model.tables
+        shape = tuple(
+            padded_size(n, net.stride) // net.stride for n in (header.height, header.width)
+        )
         decoder = range_coder.Decoder(z_section, tables["z"], self.backend)
-        z = decoder.decode(channel_indexes(z_shape))
+        channels = net.M if net.hyperprior == "none" else net.N
+        z = decoder.decode(channel_indexes((*shape, channels)))
         decoder.finish()
-        decoder = range_coder.Decoder(y_section, tables["y"], self.backend)
-        symbols = []
+        symbols = [np.zeros((0, net.M), np.int32)]
+        decoder = (
+            range_coder.Decoder(y_section, tables["y"], self.backend) if "y" in tables else None
+        )
 
         def exchange(rows, columns, mean, index):
             symbols.append(decoder.decode(index))
             return symbols[-1]
 
-        y_hat = self._walk(z, level, exchange)
+        y_hat = self._walk(z, self._level(header.quality, header.alpha), exchange)
         if symbols_crc(z, np.concatenate(symbols)) != header.symbols_crc:
             raise CorruptStreamError(
                 "expected the symbols that the encoder coded, found others: this machine or library"
                 " version computes other probabilities than the one that wrote the file"
             )
-        decoder.finish()
-        return self._picture(y_hat, level, (header.height, header.width), grey=header.grey)
+        if decoder is not None:
+            decoder.finish()
+        elif y_section:
+            raise CorruptStreamError(f"expected no y section, found {len(y_section)} bytes")
+        return y_hat
 
     # ---- shared by both directions -------------------------------------------------------------
 
     def _walk(self, z: np.ndarray, level: np.ndarray, exchange: wavefront.Exchange) -> np.ndarray:
         """y_hat (h, w, M), from the symbols of z and those that exchange gives."""
-        hyper = np.asarray(self._hyper(z, level))
+        z_hat = z.astype(np.float32) + self._offset
+        if self.net.hyperprior == "none":
+            return z_hat
+        hyper = self._hyper(z_hat, level)
+        if self.net.context == "none":
+            mean, index = (np.asarray(a)[0] for a in self._parameters(level, hyper[None], None))
+            rows, columns = (a.ravel() for a in np.indices(mean.shape[:2]))
+            symbols = exchange(rows, columns, mean[rows, columns], index[rows, columns])
+            return symbols.reshape(mean.shape) + mean
 
         def step(*positions):
-            return tuple(np.asarray(a) for a in self._step(level, *positions))
+            return tuple(np.asarray(a) for a in self._parameters(level, *positions))
 
-        return wavefront.code(hyper, self.net.M, step, exchange)
+        return wavefront.code(np.asarray(hyper), self.net.M, step, exchange)
 
-    def _picture(self, y_hat, level, shape, grey: bool) -> np.ndarray:
-        rgb = crop_to(np.asarray(self._synthesise(y_hat, level)), *shape[:2])
+    def _picture(self, header: bitstream.Header, y_hat: np.ndarray) -> np.ndarray | Planes:
+        level = self._level(header.quality, header.alpha)
+        size = {"height": header.height, "width": header.width}
+        if header.planes:
+            luma, chroma = (np.asarray(a) for a in self._synthesise_planes(y_hat, level))
+            self._check_finite(luma, chroma)
+            kind = {k: getattr(header, k) for k in ("depth", "range", "matrix", "siting")}
+            return from_float(luma, chroma, **size, **kind)
+        rgb = crop_to(np.asarray(self._synthesise(y_hat, level)), **size)
         self._check_finite(rgb)
-        return to_uint8(rgb_to_ycbcr(rgb)[..., 0] if grey else rgb)
+        return to_uint8(rgb_to_ycbcr(rgb)[..., 0] if header.grey else rgb)
 
     def _check_finite(self, *arrays: np.ndarray) -> None:
         if not all(np.isfinite(array).all() for array in arrays):
@@ -267,32 +343,60 @@ class Codec:
                 f"model {self.model.name}: expected finite values, found NaN or infinity"
             )
 
-    def _stored_quality(self, quality: float | None) -> float:
-        if quality is None:
-            return DEFAULT_QUALITY
-        if not self.net.levels:
+    def _settings(self, quality: float | None, alpha: float | None) -> dict[str, float | None]:
+        """Quality and alpha as a header stores them."""
+        net = self.net
+        if quality is not None and not net.levels:
             raise InputError(
                 f"model {self.model.name} has a single rate: expected no quality, found {quality}"
             )
-        return bitstream.quantize_quality(quality)
+        if alpha is not None and not net.alphas:
+            raise InputError(
+                f"model {self.model.name} has one balance of luma and chroma: expected no alpha, "
+                f"found {alpha}"
+            )
+        if net.alphas:
+            alpha = bitstream.quantize_alpha(
+                min(max(DEFAULT_ALPHA, net.alphas[0]), net.alphas[-1]) if alpha is None else alpha
+            )
+            # The ends of the range, too, are stored rounded.
+            if not net.alphas[0] * 0.999 < alpha < net.alphas[-1] * 1.001:
+                raise InputError(
+                    f"model {self.model.name}: expected alpha from {net.alphas[0]:g} to "
+                    f"{net.alphas[-1]:g}, found {alpha:g}"
+                )
+        quality = DEFAULT_QUALITY if quality is None else bitstream.quantize_quality(quality)
+        return {"quality": quality, "alpha": alpha}
 
-    def _level(self, quality: float) -> np.ndarray:
-        """Quality 0..100 -> fractional gain level (1,), 0 .. levels - 1, linearly."""
-        return np.array([quality / 100 * max(self.net.levels - 1, 0)], np.float32)
+    def _level(self, quality: float, alpha: float | None) -> np.ndarray:
+        """Position on the grid of levels, (1,) or (1, 2): quality 0..100 is linear in the rates."""
+        position = [quality / 100 * max(self.net.levels - 1, 0)]
+        if self.net.alphas:
+            position.append(alpha_position(alpha, self.net.alphas))
+        return np.array([position] if self.net.alphas else position, np.float32)
 
     def _check_model(self, header: bitstream.Header) -> None:
-        for what, expected, found in (
+        checks = [
             ("model id", f"{header.model_id:04x}", f"{self.model.model_id:04x}"),
             ("weights hash", header.weights_hash.hex(), self.model.weights_hash.hex()),
-            ("colour", header.matrix, self._colour["matrix"]),
-            ("range", header.range, self._colour["range"]),
-            ("subsampling", header.subsampling, "444"),
-        ):
+            ("subsampling", header.subsampling, self.net.subsampling),
+        ]
+        if not header.planes:
+            checks.append(("colour", header.matrix, self._colour["matrix"]))
+            checks.append(("range", header.range, self._colour["range"]))
+        for what, expected, found in checks:
             if expected != found:
                 raise ModelError(
                     f"the file needs a model with {what} {expected}, found {found} in model "
                     f"{self.model.name}"
                 )
+        # The hash is right, so what is refused from here on was written wrong.
+        if bool(self.net.alphas) != (header.alpha is not None):
+            raise CorruptStreamError(
+                f"expected {'an' if self.net.alphas else 'no'} alpha, found {header.alpha}"
+            )
+        if header.planes and (self.net.transform != "dlec" or header.grey):
+            raise CorruptStreamError("expected a picture in RGB or grey, found planes")
 
 
 @contextlib.contextmanager

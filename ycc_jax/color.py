@@ -18,6 +18,8 @@ Standards: ITU-R BT.601-7 and ITU-T T.871 (JFIF), ITU-R BT.709-6, ITU-R BT.2020-
 luminance); the two ranges as in ITU-T H.273 section 8.3.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -34,6 +36,9 @@ _RANGES = {
     "limited": (16 / 255, 219 / 255, 224 / 255),
 }
 _CHROMA_OFFSET = 128 / 255
+
+# Siting name -> whether 4:2:0 chroma samples sit between luma samples, down and across.
+SITINGS = {"center": (True, True), "left": (True, False), "top-left": (False, False)}
 
 
 def rgb_to_ycbcr(rgb, matrix="bt601", range="full"):
@@ -109,12 +114,16 @@ def from_uint8(x, dtype=np.float32):
 
 
 def downsample_chroma(c, siting="center"):
-    """4:4:4 chroma to 4:2:0: the mean of each 2x2 block.
+    """4:4:4 chroma to 4:2:0.
+
+    Along an axis where samples sit between two luma samples, the filter is their mean (1 1)/2;
+    where they sit on every other luma sample, it is (1 2 1)/4.
 
     Args:
       c: `(..., H, W, C)`, any H and W; an odd last row or column is repeated.
-      siting: where a chroma sample sits. "center", the only one: amid its four luma samples, as
-        in JPEG (JFIF, T.871) and MPEG-1. (MPEG-2 and H.26x default to "left", not provided.)
+      siting: where a chroma sample sits: "center", amid its four luma samples, as in JPEG (JFIF,
+        T.871) and MPEG-1; "left", on the left two, as in MPEG-2 and by default in H.264 and H.265;
+        "top-left", on the first, as in BT.2020 and UHD Blu-ray.
 
     Returns:
       `(..., ceil(H/2), ceil(W/2), C)`.
@@ -123,24 +132,31 @@ def downsample_chroma(c, siting="center"):
       ValueError: unknown siting, or fewer than three axes.
     """
     xp = _check_planes(c, siting)
-    height, width = c.shape[-3:-1]
-    if height % 2 or width % 2:
-        bottom_right = [(0, height % 2), (0, width % 2), (0, 0)]
-        c = xp.pad(c, [(0, 0)] * (c.ndim - 3) + bottom_right, mode="edge")
-    top = c[..., 0::2, 0::2, :] + c[..., 0::2, 1::2, :]
-    bottom = c[..., 1::2, 0::2, :] + c[..., 1::2, 1::2, :]
-    return (top + bottom) * 0.25
+    for axis, centered in zip((-3, -2), SITINGS[siting], strict=True):
+        n = c.shape[axis]
+        take = partial(_take, c, axis)
+        # Samples 2 m - 1, 2 m and 2 m + 1, the picture's edge repeated.
+        even, odd = take(0, n, 2), take(1, n, 2)
+        if n % 2:
+            odd = xp.concatenate([odd, take(n - 1, n)], axis=axis)
+        if centered:
+            c = 0.5 * (even + odd)
+        else:
+            before = xp.concatenate([take(0, 1), _take(odd, axis, 0, even.shape[axis] - 1)], axis)
+            c = 0.25 * (before + odd) + 0.5 * even
+    return c
 
 
 def upsample_chroma(c, siting="center"):
-    """4:2:0 chroma to 4:4:4: bilinear, edges clamped.
+    """4:2:0 chroma to 4:4:4: linear interpolation along each axis, edges clamped.
 
-    With centre siting the new samples lie a quarter of a chroma sample from the nearest one, so
-    that the weights are 3/4 and 1/4 along each axis: libjpeg's "fancy" filter.
+    Where samples sit between two luma samples, new ones lie a quarter of a chroma sample from the
+    nearest, so that the weights are 3/4 and 1/4: libjpeg's "fancy" filter. Where they sit on every
+    other luma sample, those keep their value and the others are the mean of their neighbours.
 
     Args:
       c: `(..., h, w, C)`.
-      siting: "center", as in `downsample_chroma`.
+      siting: as in `downsample_chroma`.
 
     Returns:
       `(..., 2h, 2w, C)`. For a picture of odd size crop it: `padding.crop_to(up, H, W)`.
@@ -149,15 +165,42 @@ def upsample_chroma(c, siting="center"):
       ValueError: unknown siting, or fewer than three axes.
     """
     xp = _check_planes(c, siting)
-    *lead, height, width, channels = c.shape
-    above = xp.concatenate([c[..., :1, :, :], c[..., :-1, :, :]], axis=-3)
-    below = xp.concatenate([c[..., 1:, :, :], c[..., -1:, :, :]], axis=-3)
-    rows = xp.stack([0.75 * c + 0.25 * above, 0.75 * c + 0.25 * below], axis=-3)
-    c = rows.reshape(*lead, 2 * height, width, channels)
-    left = xp.concatenate([c[..., :, :1, :], c[..., :, :-1, :]], axis=-2)
-    right = xp.concatenate([c[..., :, 1:, :], c[..., :, -1:, :]], axis=-2)
-    columns = xp.stack([0.75 * c + 0.25 * left, 0.75 * c + 0.25 * right], axis=-2)
-    return columns.reshape(*lead, 2 * height, 2 * width, channels)
+    for axis, centered in zip((-3, -2), SITINGS[siting], strict=True):
+        n = c.shape[axis]
+        after = xp.concatenate([_take(c, axis, 1, n), _take(c, axis, n - 1, n)], axis)
+        if centered:
+            before = xp.concatenate([_take(c, axis, 0, 1), _take(c, axis, 0, n - 1)], axis)
+            pair = (0.75 * c + 0.25 * before, 0.75 * c + 0.25 * after)
+        else:
+            pair = (c, 0.5 * (c + after))
+        shape = list(c.shape)
+        shape[axis] = 2 * n
+        c = xp.stack(pair, axis=c.ndim + axis + 1).reshape(shape)
+    return c
+
+
+def rgb_to_ycbcr420(rgb, matrix="bt601", range="full"):
+    """RGB to 4:2:0 planes, chroma as 2x2 means: (luma `(..., H, W, 1)`, chroma `(..., h, w, 2)`).
+
+    Arguments and errors as in `rgb_to_ycbcr`; h = ceil(H/2), w = ceil(W/2), siting "center".
+    """
+    ycbcr = rgb_to_ycbcr(rgb, matrix, range)
+    return ycbcr[..., :1], downsample_chroma(ycbcr[..., 1:])
+
+
+def ycbcr420_to_rgb(luma, chroma, matrix="bt601", range="full", siting="center"):
+    """4:2:0 planes to RGB `(..., H, W, 3)`, not clipped: chroma is interpolated to luma's size.
+
+    Arguments and errors as in `rgb_to_ycbcr420` and `upsample_chroma`.
+    """
+    xp, (height, width) = _namespace(luma), luma.shape[-3:-1]
+    chroma = upsample_chroma(chroma, siting)[..., :height, :width, :]
+    return ycbcr_to_rgb(xp.concatenate([luma, chroma], axis=-1), matrix, range)
+
+
+def _take(c, axis, start, stop, step=1):
+    """c[start:stop:step] along an axis counted from the end."""
+    return c[(..., slice(start, stop, step), *[slice(None)] * (-axis - 1))]
 
 
 def _namespace(x):
@@ -181,8 +224,8 @@ def _check_picture(name, picture):
 
 
 def _check_planes(c, siting):
-    if siting != "center":
-        raise ValueError(f"siting must be one of ['center'], found {siting!r}")
+    if siting not in SITINGS:
+        raise ValueError(f"siting must be one of {list(SITINGS)}, found {siting!r}")
     if c.ndim < 3:
         raise ValueError(f"chroma must have shape (..., H, W, C), found {c.shape}")
     return _namespace(c)

@@ -51,40 +51,47 @@ class MaskedContext(nn.Module):
 
 
 class EntropyParameters(nn.Module):
-    """(hyper features, context features) -> mean and scale of y, (..., M) each.
+    """(hyper features, context features) -> mean and scales of y, (..., M) each.
 
     Attributes:
       M: channels of y.
       widths: channels of the two hidden layers; the paper's are (10 M / 3, 8 M / 3).
-      levels: 0, or the number of rate levels that the nets see: the first layer then gets a learned
-        vector per level, and the outputs are relative to `unit`, the width of y to be expected from
-        its gain alone. Without that a context model pays for a variable rate, most at low rates,
-        as what it sees changes with the level.
+      scales: how many scales the density of y has: 1, or 2 for an asymmetric one.
+      grid: (), or the grid of rate levels that the nets see (`gain.py`): the first layer then gets
+        a learned vector per level, and the outputs are relative to `unit`, the width of y to be
+        expected from its gain alone. Without that a context model pays for a variable rate, most
+        at low rates, as what it sees changes with the level.
     """
 
     M: int
     widths: tuple[int, int]
-    levels: int = 0
+    scales: int = 1
+    grid: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(
         self, features: Array, level: Array | None = None, unit: Array | None = None
-    ) -> tuple[Array, Array]:
-        """features (B, ..., F), level (B,), unit broadcastable to (B, ..., M) -> mean, scale."""
+    ) -> tuple[Array, ...]:
+        """features (B, ..., F), level as in `gain`, unit broadcastable to (B, ..., M) -> mean, then
+        the scales."""
         h = nn.Dense(self.widths[0], name="hidden_0")(features)
-        if self.levels:
-            shape = (self.levels, self.widths[0])
+        if self.grid:
+            shape = (*self.grid, self.widths[0])
             table = self.param("level", nn.initializers.zeros, shape)
-            shift = level_weights(level, self.levels) @ table
+            shift = level_weights(level, self.grid) @ table.reshape(-1, self.widths[0])
             h = h + shift.reshape(shift.shape[0], *[1] * (h.ndim - 2), -1)
         h = leaky_relu(h)
         h = leaky_relu(nn.Dense(self.widths[1], name="hidden_1")(h))
-        if not self.levels:
-            scale, mean = jnp.split(nn.Dense(2 * self.M, name="output")(h), 2, axis=-1)
-            return mean, scale
+        outputs = (1 + self.scales) * self.M
+        if not self.grid:
+            return split_parameters(nn.Dense(outputs, name="output")(h), self.scales)
         # Zero at the start: every channel then has the mean 0 and the scale its gain suggests.
-        zeros = nn.initializers.zeros
-        log_scale, mean = jnp.split(
-            nn.Dense(2 * self.M, kernel_init=zeros, name="output")(h), 2, axis=-1
-        )
-        return unit * mean, unit * jnp.exp(jnp.clip(log_scale, -8.0, 8.0))
+        h = nn.Dense(outputs, kernel_init=nn.initializers.zeros, name="output")(h)
+        mean, *log_scales = split_parameters(h, self.scales)
+        return unit * mean, *(unit * jnp.exp(jnp.clip(s, -8.0, 8.0)) for s in log_scales)
+
+
+def split_parameters(h: Array, scales: int) -> tuple[Array, ...]:
+    """(..., (1 + scales) M), the scales first as in CompressAI -> mean, then the scales."""
+    *scales, mean = jnp.split(h, 1 + scales, axis=-1)
+    return mean, *scales

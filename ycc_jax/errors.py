@@ -17,7 +17,7 @@ class InputError(YccError, ValueError):
 
 
 class MissingBackendError(YccError, ImportError):
-    """The range coder's backend is not installed."""
+    """A package that the call needs is not installed: the range coder's backend, or PyTorch."""
 
     exit_code = 2
 

@@ -4,40 +4,69 @@ Level s of S scales channel c of a latent by G[s, c] before rounding and by G'[s
 levels both are interpolated exponentially, G = G[s]^(1-t) * G[s+1]^t. The parameters here are
 log G and log G', so the interpolation is linear in them, gains stay positive without a constraint,
 and a step of the optimiser changes a gain of 0.01 and one of 100 by the same ratio.
+
+With a second axis the levels are a grid, rate x weight of chroma, after Ulas & Tekalp 2022: one
+model then also trades chroma for luma at one rate. Between its points the interpolation is bilinear
+in the logarithms.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
 
-def level_weights(level: Array, levels: int) -> Array:
-    """Interpolation weights (B, levels) of fractional levels (B,), clipped to [0, levels - 1].
+def level_weights(level: Array, grid: tuple[int, ...]) -> Array:
+    """Interpolation weights of the points of a grid of levels.
 
-    Row b is zero but for 1 - t at floor(level) and t at the next level.
+    Args:
+      level: fractional positions, (B,) or (B, 1) on a line of grid[0] levels, (B, 2) on a grid;
+        clipped to it.
+      grid: number of levels along each axis.
+
+    Returns:
+      (B, product of grid), the last axis fastest; a row has at most two nonzero weights an axis,
+      1 - t at floor(level) and t at the next level, and sums to 1.
     """
-    level = jnp.clip(jnp.asarray(level, jnp.float32), 0, levels - 1)
-    return jnp.maximum(0.0, 1.0 - jnp.abs(level[:, None] - jnp.arange(levels)))
+    level = jnp.asarray(level, jnp.float32)
+    level = level.reshape(level.shape[0], len(grid))
+    weights = jnp.ones((level.shape[0], 1))
+    for axis, n in enumerate(grid):
+        position = jnp.clip(level[:, axis, None], 0, n - 1)
+        line = jnp.maximum(0.0, 1.0 - jnp.abs(position - jnp.arange(n)))
+        weights = (weights[:, :, None] * line[:, None, :]).reshape(level.shape[0], -1)
+    return weights
+
+
+def alpha_position(alpha: float, alphas: tuple[float, ...]) -> float:
+    """Fractional position of a chroma weight among those trained, linear in its logarithm.
+
+    Beyond the first or last of `alphas`, which ascend, it is that of the first or last.
+    """
+    return float(np.interp(np.log(alpha), np.log(alphas), np.arange(len(alphas))))
 
 
 class GainUnits(nn.Module):
     """The pair of gain vectors of one latent; both are 1 at the start.
 
     Attributes:
-      levels: number S of trained rate levels.
+      grid: number of trained levels along each axis: (S,) rates, or (S, A) rates x chroma weights.
       channels: channels C of the latent.
     """
 
-    levels: int
+    grid: tuple[int, ...]
     channels: int
 
     @nn.compact
     def __call__(self, level: Array) -> tuple[Array, Array]:
-        """Fractional levels (B,) -> gain and inverse gain, (B, 1, 1, C) each."""
-        weights = level_weights(level, self.levels)
-        shape = (self.levels, self.channels)
+        """Fractional levels, as in `level_weights` -> gain and inverse gain, (B, 1, 1, C) each."""
+        weights = level_weights(level, self.grid)
+        shape = (*self.grid, self.channels)
         log_gain = self.param("log_gain", nn.initializers.zeros, shape)
         log_inverse = self.param("log_inverse", nn.initializers.zeros, shape)
-        return tuple(jnp.exp(weights @ g)[:, None, None, :] for g in (log_gain, log_inverse))
+        return tuple(
+            jnp.exp(weights @ g.reshape(-1, self.channels))[:, None, None, :]
+            for g in (log_gain, log_inverse)
+        )

@@ -22,32 +22,56 @@ import jax
 import jax.numpy as jnp
 
 from ycc_jax import color
-from ycc_jax.context import EntropyParameters, MaskedContext
-from ycc_jax.entropy import gaussian
-from ycc_jax.entropy.factorized import FactorizedDensity
+from ycc_jax.context import EntropyParameters, MaskedContext, split_parameters
+from ycc_jax.entropy import asymmetric, factorized, gaussian
+from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.gain import GainUnits
 from ycc_jax.quantize import add_noise, round_ste
-from ycc_jax.transforms.dlec import DlecAnalysis, DlecSynthesis
+from ycc_jax.transforms.dlec import LAYOUTS, DlecAnalysis, DlecSynthesis
 from ycc_jax.transforms.hyper import HyperAnalysis, HyperSynthesis
 from ycc_jax.transforms.joint import JointAnalysis, JointSynthesis
 
 Array = jax.Array
+# RGB (B, H, W, 3); or 4:2:0 YCbCr, luma (B, H, W, 1) and chroma (B, H/2, W/2, 2).
+Picture = Array | tuple[Array, Array]
 
-# Stride of z against the picture; y's is 16.
-Z_STRIDE = 64
+# Modules with `SCALES`, `bits`, `index` and `coding_tables`.
+LIKELIHOODS = {"gaussian": gaussian, "asymmetric_gaussian": asymmetric}
+
+_CHOICES = {
+    "transform": ("joint", "dlec"),
+    "layout": LAYOUTS,
+    "color_space": ("rgb", "ycbcr"),
+    "subsampling": ("444", "420"),
+    "hyperprior": ("none", "scale", "mean_scale"),
+    "context": ("none", "autoregressive"),
+    "likelihood": tuple(LIKELIHOODS),
+    "surrogate": ("noise", "mixed"),
+}
 
 
 class HyperpriorModel(nn.Module):
-    """Transform coding with a hyperprior and an autoregressive context (Minnen et al. 2018).
+    """Transform coding with a learned prior: every system of the references, by its arguments.
 
     Attributes:
       N, M: channels of the transforms (and of z), and of y.
-      transform: "joint" (three channels through one stack) or "dlec" (luma and chroma branches).
+      transform: "joint" (three channels through one stack; Minnen et al. 2018) or "dlec" (luma and
+        half-size chroma; Egilmez et al. 2021) in one of its layouts.
+      layout: of "dlec": "branched", "six_channel" or "separate" (`transforms/dlec.py`).
       color_space: "rgb", or "ycbcr" with `matrix` and `color_range` as in `color.py`.
+      subsampling: of pictures in and out: "444" is RGB (of which "dlec" resizes the chroma), "420"
+        native YCbCr planes.
+      input_offset: what is subtracted from the planes before the analysis, 0.5 or CompressAI's 0.
       activation: "gdn" or "prelu".
-      levels: rate levels with gain units on y and z; 0 is a single-rate model.
+      levels: rate levels with gain units on y and z (Cui et al. 2021); 0 is a single-rate model.
+      alphas: chroma weights, ascending, that make the gains a grid (after Ulas & Tekalp 2022).
       level_aware: the entropy-parameter nets see the level (see `context.EntropyParameters`).
       linear_shortcut: the lapped transform beside the DLEC network.
+      hyperprior: "mean_scale" (Minnen et al. 2018), "scale" (zero mean; Balle et al. 2018), or
+        "none": y itself has the factorized density.
+      context: "autoregressive" (5x5 masked) or "none".
+      likelihood: of y given mean and scale, a key of `LIKELIHOODS`.
+      density_filters, density_offset: of the factorized density.
       entropy_width: 0 for the paper's sizes of context, hyper synthesis and entropy-parameter nets
         (which grow with M), else a width E: features of context and hyperprior E, hidden layers
         2 E.
@@ -59,50 +83,85 @@ class HyperpriorModel(nn.Module):
     N: int = 192
     M: int = 320
     transform: str = "dlec"
+    layout: str = "branched"
     color_space: str = "ycbcr"
     matrix: str = "bt601"
     color_range: str = "full"
+    subsampling: str = "444"
+    input_offset: float = 0.5
     activation: str = "prelu"
     levels: int = 8
+    alphas: tuple[float, ...] = ()
     level_aware: bool = True
     linear_shortcut: bool = False
+    hyperprior: str = "mean_scale"
+    context: str = "autoregressive"
+    likelihood: str = "gaussian"
+    density_filters: tuple[int, ...] = (3, 3, 3)
+    density_offset: bool = False
     entropy_width: int = 0
     surrogate: str = "noise"
 
+    @property
+    def stride(self) -> int:
+        """What the sides of a picture must be multiples of: the stride of the last latent."""
+        return 16 if self.hyperprior == "none" else 64
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The grid of trained levels: (), (levels,) or (levels, number of alphas)."""
+        if not self.levels:
+            return ()
+        return (self.levels, len(self.alphas)) if self.alphas else (self.levels,)
+
     def setup(self):
-        one_of("transform", self.transform, ("joint", "dlec"))
-        one_of("color_space", self.color_space, ("rgb", "ycbcr"))
-        one_of("surrogate", self.surrogate, ("noise", "mixed"))
+        _check(self)
         N, M, E = self.N, self.M, self.entropy_width
-        if self.level_aware and not self.levels:
-            raise ValueError("level_aware expects gain levels, found levels=0")
         if self.transform == "dlec":
-            shortcut = self.linear_shortcut
-            self.analysis_net = DlecAnalysis(N, M, self.activation, shortcut, name="analysis")
-            self.synthesis_net = DlecSynthesis(N, self.activation, shortcut, name="synthesis")
-        elif self.linear_shortcut:
-            raise ValueError("linear_shortcut expects transform='dlec', found 'joint'")
+            options = (self.activation, self.linear_shortcut, self.layout)
+            self.analysis_net = DlecAnalysis(N, M, *options, name="analysis")
+            self.synthesis_net = DlecSynthesis(N, *options, name="synthesis")
         else:
             self.analysis_net = JointAnalysis(N, M, self.activation, name="analysis")
             self.synthesis_net = JointSynthesis(N, self.activation, name="synthesis")
-        self.hyper_analysis = HyperAnalysis(N)
-        self.hyper_synthesis = HyperSynthesis((E, E, E) if E else (M, M * 3 // 2, 2 * M))
-        self.context = MaskedContext(E or 2 * M)
-        hidden = (2 * E, 2 * E) if E else (M * 10 // 3, M * 8 // 3)
-        self.entropy_parameters = EntropyParameters(M, hidden, self.levels * self.level_aware)
-        self.density_z = FactorizedDensity(N)
-        if self.levels:
-            self.gain_y = GainUnits(self.levels, M)
-            self.gain_z = GainUnits(self.levels, N)
+        if self.grid:
+            self.gain_y = GainUnits(self.grid, M)
+        density = (self.density_filters, self.density_offset)
+        if self.hyperprior == "none":
+            self.density = factorized.FactorizedDensity(M, *density, name="density_y")
+            return
+        self.density = factorized.FactorizedDensity(N, *density, name="density_z")
+        if self.grid:
+            self.gain_z = GainUnits(self.grid, N)
+        scales = LIKELIHOODS[self.likelihood].SCALES
+        if self.hyperprior == "scale":
+            widths = (N, N, M)
+        elif self.has_parameter_nets:
+            widths = (E, E, E) if E else (M, M * 3 // 2, 2 * M)
+        else:
+            widths = (E or M, E or M * 3 // 2, (1 + scales) * M)
+        self.hyper_analysis = HyperAnalysis(N, self.hyperprior == "scale")
+        self.hyper_synthesis = HyperSynthesis(widths, self.hyperprior == "scale")
+        if self.context == "autoregressive":
+            self.context_net = MaskedContext(E or 2 * M, name="context")
+        if self.has_parameter_nets:
+            hidden = (2 * E, 2 * E) if E else (M * 10 // 3, M * 8 // 3)
+            grid = self.grid if self.level_aware else ()
+            self.entropy_parameters = EntropyParameters(M, hidden, scales, grid)
         if self.level_aware:
             # log of each channel's standard deviation before the gain.
             self.log_std = self.param("log_std", nn.initializers.zeros, (M,))
 
+    @property
+    def has_parameter_nets(self) -> bool:
+        """Whether 1x1 nets turn the hyper features into mean and scale, or are these features."""
+        return self.context == "autoregressive" or self.level_aware
+
     # ---- stages, shared by training and by the codec -------------------------------------------
 
     def gains(self, level: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """((gain, inverse) of y, (gain, inverse) of z) at levels (B,); ones for a single rate."""
-        if not self.levels:
+        """((gain, inverse) of y, (gain, inverse) of z) at levels (B, ...); ones for one rate."""
+        if not self.grid:
             one = jnp.ones((1, 1, 1, 1))
             return (one, one), (one, one)
         return self.gain_y(level), self.gain_z(level)
@@ -113,19 +172,59 @@ class HyperpriorModel(nn.Module):
             return None
         return self.gains(level)[0][0] * jnp.exp(self.log_std)
 
-    def analyse(self, x: Array, level: Array) -> Array:
-        """RGB (B, H, W, 3) in [0, 1] -> gained latent y (B, H/16, W/16, M)."""
-        (gain, _), _ = self.gains(level)
-        return self.analysis_net(self.to_input(x)) * gain
+    def analyse(self, x: Picture, level: Array) -> Array:
+        """Picture, samples in [0, 1] -> gained latent y (B, H/16, W/16, M).
 
-    def synthesise(self, y_hat: Array, level: Array) -> Array:
-        """Gained latent y_hat -> RGB (B, H, W, 3), not clipped."""
+        A model with the transform "dlec" takes RGB or planes, whatever its subsampling.
+        """
+        (gain, _), _ = self.gains(level)
+        if self.transform == "dlec":
+            luma, chroma = self.to_planes(x)
+            y = self.analysis_net(luma - self.input_offset, chroma - self.input_offset)
+        else:
+            if self.color_space == "ycbcr":
+                x = color.rgb_to_ycbcr(x, self.matrix, self.color_range)
+            y = self.analysis_net(x - self.input_offset)
+        return y * gain
+
+    def synthesise(self, y_hat: Array, level: Array) -> Picture:
+        """Gained latent y_hat -> the picture, RGB or (`subsampling` "420") planes, not clipped."""
+        if self.subsampling == "420":
+            return self.synthesise_planes(y_hat, level)
+        return self.synthesise_rgb(y_hat, level)
+
+    def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
+        """Gained latent y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), by "dlec"."""
         (_, inverse), _ = self.gains(level)
-        return self.to_rgb(self.synthesis_net(y_hat * inverse))
+        luma, chroma = self.synthesis_net(y_hat * inverse)
+        return luma + self.input_offset, chroma + self.input_offset
+
+    def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
+        """Gained latent y_hat -> RGB (B, H, W, 3), not clipped."""
+        if self.transform == "dlec":
+            planes = self.synthesise_planes(y_hat, level)
+            return color.ycbcr420_to_rgb(*planes, self.matrix, self.color_range)
+        (_, inverse), _ = self.gains(level)
+        x = self.synthesis_net(y_hat * inverse) + self.input_offset
+        if self.color_space == "rgb":
+            return x
+        return color.ycbcr_to_rgb(x, self.matrix, self.color_range)
+
+    def picture(self, rgb: Array) -> Picture:
+        """RGB (B, H, W, 3) in [0, 1] -> the same picture as `subsampling` says."""
+        return self.to_planes(rgb) if self.subsampling == "420" else rgb
+
+    def to_planes(self, x: Picture) -> tuple[Array, Array]:
+        """RGB -> 4:2:0 planes of the model's matrix and range; planes stay as they are."""
+        if isinstance(x, tuple):
+            return x
+        return color.rgb_to_ycbcr420(x, self.matrix, self.color_range)
 
     def hyper_analyse(self, y: Array, level: Array) -> Array:
         """Gained y -> gained hyper-latent z (B, H/64, W/64, N)."""
         _, (gain, _) = self.gains(level)
+        if self.hyperprior == "scale":
+            y = jnp.abs(y)
         # Widths of y span four decades once gains differ; the inverse hyperbolic sine is linear
         # below the quantiser's step and logarithmic above it.
         return self.hyper_analysis(jnp.arcsinh(y) if self.level_aware else y) * gain
@@ -135,89 +234,144 @@ class HyperpriorModel(nn.Module):
         _, (_, inverse) = self.gains(level)
         return self.hyper_synthesis(z_hat * inverse)
 
-    def parameters(self, hyper: Array, y_hat: Array, level: Array) -> tuple[Array, Array]:
-        """Mean and scale of y, from hyper features and the coded part of y_hat.
+    def parameters(self, hyper: Array, y_hat: Array | None, level: Array) -> tuple[Array, ...]:
+        """Mean and scales of y, from hyper features and, with a context, the coded part of y_hat.
 
         Whole latents, hyper (B, h, w, F) and y_hat (B, h, w, M); or single positions, hyper (K, F)
-        and their gathered neighbours (K, 12, M), at one level (1,).
+        and their gathered neighbours (K, 12, M), at one level. Without a context y_hat is ignored.
         """
-        unit = self.unit(level)
-        if unit is not None:
-            single = y_hat.ndim == 3
-            # Comparable channels at every level; 1/4 keeps those that the quantiser drowns small.
-            y_hat = y_hat * jax.lax.rsqrt((unit[:, 0] if single else unit) ** 2 + 0.25)
-            unit = unit[:, 0, 0] if single else unit
-        features = jnp.concatenate([hyper, self.context(y_hat)], axis=-1)
-        return self.entropy_parameters(features, level, unit)
+        if self.hyperprior == "scale":
+            return jnp.zeros_like(hyper), hyper
+        if not self.has_parameter_nets:
+            return split_parameters(hyper, LIKELIHOODS[self.likelihood].SCALES)
+        unit, single = self.unit(level), hyper.ndim == 2
+        features = [hyper]
+        if self.context == "autoregressive":
+            if unit is not None:
+                # Comparable channels at every level; 1/4 keeps those that the quantiser drowns
+                # small.
+                y_hat = y_hat * jax.lax.rsqrt((unit[:, 0] if single else unit) ** 2 + 0.25)
+            features.append(self.context_net(y_hat))
+        if unit is not None and single:
+            unit = unit[:, 0, 0]
+        return self.entropy_parameters(jnp.concatenate(features, axis=-1), level, unit)
 
-    def to_input(self, rgb: Array) -> Array:
-        """RGB in [0, 1] -> what the analysis sees: the colour space of the model, centred at 0."""
-        if self.color_space == "rgb":
-            return rgb - 0.5
-        return color.rgb_to_ycbcr(rgb, self.matrix, self.color_range) - 0.5
-
-    def to_rgb(self, x: Array) -> Array:
-        """The inverse of `to_input`."""
-        if self.color_space == "rgb":
-            return x + 0.5
-        return color.ycbcr_to_rgb(x + 0.5, self.matrix, self.color_range)
+    def coding_tables(self, params: Any) -> dict[str, CdfTables]:
+        """Frozen tables of the coder: "z" of the factorized latent, "y" of y given its scales."""
+        if self.hyperprior == "none":
+            return {"z": factorized.coding_tables(params["density_y"])}
+        likelihood = LIKELIHOODS[self.likelihood]
+        density = factorized.coding_tables(params["density_z"])
+        return {"y": likelihood.coding_tables(), "z": density}
 
     # ---- the forward pass ----------------------------------------------------------------------
 
-    def __call__(self, x: Array, level: Array, key: Array | None = None) -> dict[str, Any]:
+    def __call__(self, x: Picture, level: Array, key: Array | None = None) -> dict[str, Any]:
         """One batch, to its reconstruction and its bits.
 
         Args:
-          x: RGB (B, H, W, 3) in [0, 1], H and W multiples of 64.
-          level: fractional rate levels (B,), 0 .. levels - 1; ignored by single-rate models.
+          x: a batch of pictures as `subsampling` says, RGB (B, H, W, 3) or planes, in [0, 1]; H and
+            W multiples of `stride`.
+          level: fractional positions on the grid of levels, (B,) rates 0 .. levels - 1 or (B, 2)
+            rates and chroma weights; ignored by single-rate models.
           key: noise for training; None rounds, as a decoder would.
 
         Returns:
-          x_hat (B, H, W, 3), not clipped; `bits_y` and `bits_z` (B,), the bits of each picture;
+          x_hat, of x's shape, not clipped; `bits_y` and `bits_z` (B,), the bits of each picture;
           `metrics`, scalars by name: bpp_y, bpp_z and bpp, bits per pixel as means over the batch.
 
         Raises:
-          ValueError: H or W is not a multiple of 64.
+          ValueError: H or W is not a multiple of `stride`, or x is of the other kind.
         """
-        if x.shape[1] % Z_STRIDE or x.shape[2] % Z_STRIDE:
-            raise ValueError(f"expected sides that are multiples of {Z_STRIDE}, found {x.shape}")
+        if isinstance(x, tuple) != (self.subsampling == "420"):
+            raise ValueError(f"expected a picture in {self.subsampling}, found the other form")
+        height, width = (x[0] if isinstance(x, tuple) else x).shape[1:3]
+        if height % self.stride or width % self.stride:
+            raise ValueError(
+                f"expected sides that are multiples of {self.stride}, found {height} x {width}"
+            )
         y = self.analyse(x, level)
-
-        z = self.hyper_analyse(y, level)
-        z_tilde, z_hat = self.surrogates(z, key, 0)
-        bits_z = self.density_z(z_tilde)
-        hyper = self.hyper_synthesise(z_hat, level)
-
-        y_tilde, y_hat = self.surrogates(y, key, 1)
-        if key is None or self.surrogate == "mixed":
-            # A decoder's y_hat is round(y - mean) + mean, with the mean of its own context. A first
-            # pass over plainly rounded y gives means near enough to stand for that.
-            mean, _ = jax.lax.stop_gradient(self.parameters(hyper, y_hat, level))
-            y_hat = round_ste(y, mean)
-        mean, scale = self.parameters(hyper, y_hat, level)
-        if key is None or self.surrogate == "mixed":
-            y_hat = round_ste(y, mean)
-        bits_y = gaussian.bits(y_hat if key is None else y_tilde, mean, scale)
-
-        bits_y, bits_z = bits_y.sum((1, 2, 3)), bits_z.sum((1, 2, 3))
-        pixels = x.shape[1] * x.shape[2]
+        if self.hyperprior == "none":
+            y_tilde, y_hat = self.surrogates(y, key, 1, self.density.offset)
+            bits_y = self.density(y_tilde).sum((1, 2, 3))
+            bits_z = jnp.zeros_like(bits_y)
+        else:
+            z = self.hyper_analyse(y, level)
+            z_tilde, z_hat = self.surrogates(z, key, 0, self.density.offset)
+            bits_z = self.density(z_tilde).sum((1, 2, 3))
+            y_hat, bits_y = self.code(y, self.hyper_synthesise(z_hat, level), level, key)
+        pixels = height * width
         bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
         metrics = {"bpp_y": bpp_y, "bpp_z": bpp_z, "bpp": bpp_y + bpp_z}
         x_hat = self.synthesise(y_hat, level)
         return {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
 
-    def surrogates(self, latent: Array, key: Array | None, fold: int) -> tuple[Array, Array]:
+    def code(self, y: Array, hyper: Array, level: Array, key: Array | None) -> tuple[Array, Array]:
+        """y_hat, and the bits (B,) of y, given hyper features."""
+        y_tilde, y_hat = self.surrogates(y, key, 1)
+        rounds = key is None or self.surrogate == "mixed"
+        if rounds and self.context == "autoregressive":
+            # A decoder's y_hat is round(y - mean) + mean, with the mean of its own context. A first
+            # pass over plainly rounded y gives means near enough to stand for that.
+            mean, *_ = jax.lax.stop_gradient(self.parameters(hyper, y_hat, level))
+            y_hat = round_ste(y, mean)
+        mean, *scales = self.parameters(hyper, y_hat, level)
+        if rounds:
+            y_hat = round_ste(y, mean)
+        likelihood = LIKELIHOODS[self.likelihood]
+        bits = likelihood.bits(y_hat if key is None else y_tilde, mean, *scales)
+        return y_hat, bits.sum((1, 2, 3))
+
+    def surrogates(
+        self, latent: Array, key: Array | None, fold: int, offset: Array | float = 0.0
+    ) -> tuple[Array, Array]:
         """What the density sees, and what the decoder side sees, in place of a rounded latent."""
         if key is None:
-            return round_ste(latent), round_ste(latent)
+            return round_ste(latent, offset), round_ste(latent, offset)
         noisy = add_noise(jax.random.fold_in(key, fold), latent)
-        return noisy, noisy if self.surrogate == "noise" else round_ste(latent)
+        return noisy, noisy if self.surrogate == "noise" else round_ste(latent, offset)
 
 
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """ValueError unless value is one of those allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {value!r}")
+def _check(model: HyperpriorModel) -> None:
+    """ValueError unless every argument is one of those allowed, and they fit together."""
+    for name, allowed in _CHOICES.items():
+        if getattr(model, name) not in allowed:
+            found = getattr(model, name)
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {found!r}")
+    direct = model.context == "none" and not model.level_aware
+    for broken, message in (
+        (model.level_aware and not model.levels, "level_aware expects gain levels, found levels=0"),
+        (model.alphas and not model.levels, "alphas expect gain levels, found levels=0"),
+        (
+            any(a <= 0 for a in model.alphas) or list(model.alphas) != sorted(set(model.alphas)),
+            f"alphas must be positive and ascending, found {model.alphas}",
+        ),
+        (
+            model.transform == "dlec" and model.color_space != "ycbcr",
+            f"transform 'dlec' expects color_space 'ycbcr', found {model.color_space!r}",
+        ),
+        (
+            model.subsampling == "420" and model.transform != "dlec",
+            "subsampling '420' expects transform 'dlec', found 'joint'",
+        ),
+        (
+            model.linear_shortcut and (model.transform != "dlec" or model.layout == "separate"),
+            "linear_shortcut expects transform 'dlec' in a layout that mixes luma and chroma, "
+            f"found {model.transform!r}, {model.layout!r}",
+        ),
+        (
+            model.hyperprior == "none" and bool(model.levels or model.context != "none"),
+            "hyperprior 'none' expects levels=0 and context 'none', found "
+            f"levels={model.levels}, {model.context!r}",
+        ),
+        (
+            model.hyperprior == "scale" and not (direct and model.likelihood == "gaussian"),
+            "hyperprior 'scale' expects context 'none', level_aware=False and likelihood "
+            f"'gaussian', found {model.context!r}, {model.level_aware}, {model.likelihood!r}",
+        ),
+    ):
+        if broken:
+            raise ValueError(message)
 
 
 def build(**arguments: Any) -> HyperpriorModel:
@@ -232,4 +386,7 @@ def build(**arguments: Any) -> HyperpriorModel:
         raise ValueError(
             f"unknown model arguments {sorted(unknown)}; expected some of {sorted(known)}"
         )
-    return HyperpriorModel(**arguments)
+    # JSON has no tuples, and modules are hashed.
+    return HyperpriorModel(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    )

@@ -22,27 +22,28 @@ class RdoQuantizer:
 
     Args:
       tables: CdfTables of y.
-      worth: bits that a squared error of one step is worth; infinite: plain rounding.
     """
 
-    def __init__(self, tables: CdfTables, worth: float = BITS_PER_SQUARED_STEP):
+    def __init__(self, tables: CdfTables):
         counts = np.diff(tables.cdf.astype(np.int64), axis=1)
-        self.bits = -np.log2(np.maximum(counts, 1) / TOTAL)
+        self.bits = -np.log2(np.maximum(counts, 1).astype(np.float32) / TOTAL)
         self.offset, self.escape = tables.offset, tables.length - 2
-        self.worth = worth
 
-    def __call__(self, residual: np.ndarray, index: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, residual: np.ndarray, index: np.ndarray, worth: float = BITS_PER_SQUARED_STEP
+    ) -> np.ndarray:
         """Symbols of y - mean.
 
         Args:
           residual: y - mean, any shape, in quantiser steps.
           index: the table of each, same shape.
+          worth: bits that a squared error of one step is worth; infinite: plain rounding.
 
         Returns:
           int32, each the nearest integer or the next one towards zero.
         """
         symbols = np.rint(residual).astype(np.int32)
-        if np.isinf(self.worth):
+        if np.isinf(worth):
             return symbols
         at = np.nonzero(symbols)
         far, v, row = symbols[at], residual[at], index[at]
@@ -55,5 +56,5 @@ class RdoQuantizer:
             self.bits[row, column] - self.bits[row, np.where(inside, near - self.offset[row], 0)]
         )
         added = (v - near) ** 2 - (v - far) ** 2
-        symbols[at] = np.where(inside & (saved > self.worth * added), near, far)
+        symbols[at] = np.where(inside & (saved > worth * added), near, far)
         return symbols

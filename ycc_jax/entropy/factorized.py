@@ -1,6 +1,6 @@
 """The learned factorized density of z, one a channel (Balle et al. 2018, app. 6.1).
 
-The cumulative is a small monotone network, c(x) = sigmoid(f_4 . f_3 . f_2 . f_1 (x)), with
+The cumulative is a small monotone network, c(x) = sigmoid(f_K . ... . f_2 . f_1 (x)), with
 f_k(x) = g_k(softplus(H_k) x + b_k) and g_k(x) = x + tanh(a_k) * tanh(x); the last g is absent.
 The maths is plain functions on a dict of arrays; the Flax module only owns the parameters.
 """
@@ -15,17 +15,20 @@ from ycc_jax.entropy.tables import CdfTables, tables_from_pmf
 from ycc_jax.layers import lower_bound
 
 Array = jax.Array
-FILTERS = (1, 3, 3, 3, 1)
-LAYERS = len(FILTERS) - 1
+
+
+def layers(params: dict[str, Array]) -> int:
+    """K, from the parameters."""
+    return sum(name.startswith("matrix_") for name in params)
 
 
 def cdf_logits(params: dict[str, Array], x: Array) -> Array:
     """Logits of the cumulative at x (..., C), each channel by its own density."""
     h = x[..., None]  # (..., C, r)
-    for k in range(LAYERS):
+    for k in range(layers(params)):
         h = jnp.einsum("...cr,crs->...cs", h, jax.nn.softplus(params[f"matrix_{k}"]))
         h = h + params[f"bias_{k}"]
-        if k < LAYERS - 1:
+        if f"factor_{k}" in params:
             h = h + jnp.tanh(params[f"factor_{k}"]) * jnp.tanh(h)
     return h[..., 0]
 
@@ -43,17 +46,24 @@ class FactorizedDensity(nn.Module):
 
     Attributes:
       channels: channels C of z.
+      filters: widths of the hidden layers: (3, 3, 3) in the paper, (3, 3, 3, 3) in CompressAI.
+      with_offset: symbols of a channel are round(z - offset), with a parameter for the offset
+        (CompressAI's medians), rather than round(z).
       init_scale: the density at the start is about this wide; z beyond it costs many bits at first.
     """
 
     channels: int
+    filters: tuple[int, ...] = (3, 3, 3)
+    with_offset: bool = False
     init_scale: float = 10.0
 
     def setup(self):
         params = {}
-        width = self.init_scale ** (1 / LAYERS)
-        for k in range(LAYERS):
-            r, s = FILTERS[k], FILTERS[k + 1]
+        widths = (1, *self.filters, 1)
+        last = len(self.filters)
+        width = self.init_scale ** (1 / (last + 1))
+        for k in range(last + 1):
+            r, s = widths[k], widths[k + 1]
             matrix = float(np.log(np.expm1(1 / width / s)))
             fill = nn.initializers.constant(matrix)
             params[f"matrix_{k}"] = self.param(f"matrix_{k}", fill, (self.channels, r, s))
@@ -62,10 +72,14 @@ class FactorizedDensity(nn.Module):
                 f"bias_{k}", lambda key, sh, f=spread: f(key, sh) - 0.5, (self.channels, s)
             )
             params[f"bias_{k}"] = bias
-            if k < LAYERS - 1:
+            if k < last:
                 zeros = nn.initializers.zeros
                 params[f"factor_{k}"] = self.param(f"factor_{k}", zeros, (self.channels, s))
         self.params = params
+        if self.with_offset:
+            self.offset = self.param("offset", nn.initializers.zeros, (self.channels,))
+        else:
+            self.offset = 0.0
 
     def __call__(self, z: Array) -> Array:
         """-log2 P(z), elementwise; z (..., C) is rounded, or has uniform noise for that."""
@@ -77,7 +91,7 @@ def coding_tables(
 ) -> CdfTables:
     """Frozen integer CDFs, one a channel, from the density's parameters.
 
-    Evaluated in float64 NumPy over the integers in [-reach, reach]; each table covers all but about
+    Evaluated in float64 NumPy over the symbols in [-reach, reach]; each table covers all but about
     `tail_mass` of its channel, values beyond it are coded as overflow.
 
     Raises:
@@ -85,13 +99,14 @@ def coding_tables(
         trained, or diverged).
     """
     params = {name: np.asarray(value, np.float64) for name, value in params.items()}
+    offset = params.get("offset", np.zeros(len(params["matrix_0"])))
     edges = np.arange(-reach, reach + 2) - 0.5
     pmfs, offsets = [], []
     for c in range(params["matrix_0"].shape[0]):
-        h = edges[:, None]
-        for k in range(LAYERS):
+        h = edges[:, None] + offset[c]
+        for k in range(layers(params)):
             h = h @ np.logaddexp(0, params[f"matrix_{k}"][c]) + params[f"bias_{k}"][c]
-            if k < LAYERS - 1:
+            if f"factor_{k}" in params:
                 h = h + np.tanh(params[f"factor_{k}"][c]) * np.tanh(h)
         logits = h[:, 0]
         sign = np.where(logits[:-1] + logits[1:] > 0, -1.0, 1.0)

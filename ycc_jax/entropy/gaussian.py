@@ -1,15 +1,25 @@
-"""Density of y given mean and scale, in training: bits of a Gaussian convolved with U(-1/2, 1/2).
+"""The Gaussian density of y given mean and scale, convolved with U(-1/2, 1/2).
 
-The coder's side of the same density is `tables.gaussian_tables`.
+In training its bits, in a codec the tables that code it. `asymmetric.py` has the same interface.
 """
 
 import jax
 import jax.numpy as jnp
 
-from ycc_jax.entropy.tables import SCALE_TABLE
+from ycc_jax.entropy.tables import (
+    LOG_MIN,
+    LOG_STEP,
+    NUM_SCALES,
+    SCALE_TABLE,
+    CdfTables,
+    gaussian_tables,
+)
 from ycc_jax.layers import lower_bound
 
 Array = jax.Array
+
+SCALES = 1
+"""Arrays of scales that a symbol has."""
 
 # Below this no probability is trusted in float32; 30 bits, far more than an escape code costs.
 LIKELIHOOD_MIN = 1e-9
@@ -22,9 +32,28 @@ def bits(y: Array, mean: Array, scale: Array) -> Array:
     stand-in where y carries uniform noise in place of rounding (Balle et al. 2018, sec. 3.1).
     `scale` is bounded to the range of the coder's scale table first.
     """
-    scale = jnp.minimum(lower_bound(scale, SCALE_TABLE[0]), SCALE_TABLE[-1])
+    scale = bounded(scale)
     # Both terms in the lower tail, where the normal CDF keeps its relative precision.
     distance = jnp.abs(y - mean)
     upper = jax.scipy.stats.norm.cdf((0.5 - distance) / scale)
     lower = jax.scipy.stats.norm.cdf((-0.5 - distance) / scale)
     return -jnp.log2(lower_bound(upper - lower, LIKELIHOOD_MIN))
+
+
+def bounded(scale: Array) -> Array:
+    """scale in the range of `SCALE_TABLE`, 0.11 to 256."""
+    return jnp.minimum(lower_bound(scale, SCALE_TABLE[0]), SCALE_TABLE[-1])
+
+
+def index(scale: Array) -> Array:
+    """The row of `coding_tables` for each symbol, int32 of scale's shape.
+
+    The scale of `SCALE_TABLE` that is nearest in the logarithm: `tables.scale_index` in JAX.
+    """
+    position = jnp.round((jnp.log(jnp.maximum(scale, 1e-9)) - LOG_MIN) / LOG_STEP)
+    return jnp.clip(position, 0, NUM_SCALES - 1).astype(jnp.int32)
+
+
+def coding_tables() -> CdfTables:
+    """Frozen integer tables of the symbols y - mean, one a scale of `SCALE_TABLE`."""
+    return gaussian_tables()
