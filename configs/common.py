@@ -44,6 +44,7 @@ def default() -> ConfigDict:
     config.optim.clip_norm = 1.0
     config.optim.ema_decay = 0.999
     config.optim.closed_form_start = False  # gains and channel widths; needs linear_shortcut
+    config.optim.start_from = ""  # or a codec model: its weights as a start
     config.optim.shortcut_rate = 0.1  # learning rate of the linear shortcut, relative to the rest
 
     config.data = ConfigDict()

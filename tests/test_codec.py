@@ -34,7 +34,6 @@ def test_any_size_decodes_to_the_encoders_own_picture(tiny_codec, photo, height,
 @pytest.mark.parametrize(
     "name, arguments",
     [
-        ("minnen", {}),
         ("minnen_gain", {}),
         ("dlec", {"matrix": "bt709", "color_range": "limited"}),
         ("dlec_gain", {"activation": "gdn"}),
@@ -197,7 +196,7 @@ def test_symbols_changed_under_a_valid_checksum_are_noticed(tiny_codec, photo):
 def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, photo):
     data = tiny_codec.encode(photo[:64, :64], 80)
     other = Codec(tiny_codec.model)
-    step = other._step
+    step = other._parameters
 
     def drifted(level, hyper, neighbours):
         mean, index = step(level, hyper, neighbours)
@@ -205,7 +204,7 @@ def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, 
         index[0, 3] ^= 1  # one table entry of one channel, at the first position of each wave
         return mean, index
 
-    other._step = drifted
+    other._parameters = drifted
     with pytest.raises(CorruptStreamError, match="expected the symbols that the encoder coded"):
         other.decode(data)
 

@@ -15,7 +15,7 @@ from train.checkpoints import Checkpoints
 from train.data import crop_batches
 from train.log import RunLog
 from train.pictures import open_source
-from train.start import closed_form_start
+from train.start import closed_form_start, start_from
 from train.step import init_params, init_state, make_eval_step, make_train_step, optimizer
 from ycc_jax.checkpoint import check_export_path, export_model
 from ycc_jax.models import build
@@ -76,14 +76,16 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     replicated, by_picture = (NamedSharding(mesh, PartitionSpec(*p)) for p in ((), ("data",)))
     tx = optimizer(config)
     params = init_params(model, config.train.seed)
-    if config.optim.closed_form_start:
+    lambdas, alpha = tuple(config.loss.lambdas), config.loss.alpha
+    if config.optim.start_from:
+        params = start_from(config.optim.start_from, model, params, lambdas, alpha)
+    elif config.optim.closed_form_start:
         # A seed of its own: these crops only measure, and no step sees them again.
         with contextlib.closing(
             crop_batches(source, seed=config.train.seed + 1, **reading)
         ) as sample:
             count = math.ceil(32 / config.data.batch_size)
             crops = np.concatenate([next(sample) for _ in range(count)])
-        lambdas, alpha = tuple(config.loss.lambdas), config.loss.alpha
         params = closed_form_start(model, params, lambdas, alpha, crops)
     state = jax.device_put(init_state(params, tx), replicated)
     train_step = jax.jit(

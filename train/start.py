@@ -1,4 +1,4 @@
-"""A start that already is a codec: gains and channel widths in closed form.
+"""Starts that already are codecs: gains and channel widths in closed form, or another model's.
 
 With the lapped shortcut the untrained model is a linear transform codec, up to two unknowns, which
 this sets: how wide each channel of y is (measured on a few training crops), and how finely each
@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ycc_jax.checkpoint import load_model
+from ycc_jax.codec import find_model
 from ycc_jax.color import from_uint8
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.transforms.lapped import kept_channels
@@ -46,12 +48,59 @@ def closed_form_start(
     level = jnp.zeros((x.shape[0], len(model.grid)))
     y = model.apply({"params": params}, x, level, method=model.analyse)
     std = jnp.std(y, axis=(0, 1, 2)) + 1e-4
-    # A luma value of the transform weighs 1 / (1 + 2 alpha) in the loss. One of half-size chroma
-    # covers four pixels and weighs 4 alpha / (1 + 2 alpha), so its step is that much finer.
-    alphas = np.asarray(model.alphas or (alpha,))[:, None]
-    is_chroma = kept_channels(model.M) >= 256
-    finer = np.where(is_chroma, np.sqrt(4 * alphas), 1.0)
-    step = np.sqrt(6 * (1 + 2 * alphas) / (np.log(2) * np.asarray(lambdas)[:, None, None])) / 255
-    log_gain = jnp.asarray(np.log(finer / step), jnp.float32).reshape(*model.grid, model.M)
+    log_gain = closed_form_gain(model.M, lambdas, model.alphas or (alpha,))
+    log_gain = jnp.asarray(log_gain, jnp.float32).reshape(*model.grid, model.M)
     gain_y = {"log_gain": log_gain, "log_inverse": -log_gain}
     return {**params, "gain_y": gain_y, "log_std": jnp.log(std)}
+
+
+def closed_form_gain(M: int, lambdas: tuple[float, ...], alphas: tuple[float, ...]) -> np.ndarray:
+    """log of the gain of the shortcut's channels, (rates, alphas, M)."""
+    # A luma value of the transform weighs 1 / (1 + 2 alpha) in the loss. One of half-size chroma
+    # covers four pixels and weighs 4 alpha / (1 + 2 alpha), so its step is that much finer.
+    lambdas, alphas = np.asarray(lambdas)[:, None, None], np.asarray(alphas)[:, None]
+    is_chroma = kept_channels(M) >= 256
+    finer = np.where(is_chroma, np.sqrt(4 * alphas), 1.0)
+    step = np.sqrt(6 * (1 + 2 * alphas) / (np.log(2) * lambdas)) / 255
+    return np.log(finer / step)
+
+
+def start_from(
+    name: str, model: HyperpriorModel, params: Any, lambdas: tuple[float, ...], alpha: float
+) -> Any:
+    """Parameters of another codec model, as a start; a line of rates is spread over a grid.
+
+    What has the same path and shape is taken. Of a model with gains for the rates alone, each rate
+    is repeated for every chroma weight; with the linear shortcut, its gains are then moved by what
+    the closed form says from `alpha`, with which it was trained, to each.
+
+    Args:
+      name: folder or bundled name of the codec model.
+      model, params: the new one, and its initial parameters.
+      lambdas, alpha: of the loss.
+
+    Raises:
+      ModelError: no such model.
+      ValueError: a parameter is missing there, or has a shape that does not fit.
+    """
+    old = dict(jax.tree_util.tree_leaves_with_path(load_model(find_model(name)).params))
+
+    def value(path, new):
+        where = jax.tree_util.keystr(path)
+        if path not in old:
+            raise ValueError(f"model {name}: expected parameter {where}, found none")
+        found = old[path]
+        if new.shape == (*found.shape[:1], len(model.alphas), *found.shape[1:]):
+            found = np.repeat(found[:, None], len(model.alphas), axis=1)
+            if model.linear_shortcut and "gain_y" in where:
+                moved = closed_form_gain(model.M, lambdas, model.alphas)
+                moved = moved - closed_form_gain(model.M, lambdas, (alpha,))
+                found = found + (moved if "log_gain" in where else -moved)
+        if found.shape != new.shape:
+            raise ValueError(
+                f"model {name}: expected parameter {where} of shape {new.shape}, "
+                f"found {found.shape}"
+            )
+        return jnp.asarray(found, new.dtype)
+
+    return jax.tree_util.tree_map_with_path(value, params)

@@ -38,6 +38,15 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
     Raises:
       ModelError: no such model, or a damaged one.
     """
+    return Codec(load_model(find_model(model)), backend=backend)
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The folder of a codec model, found by its path or as a bundled model's name.
+
+    Raises:
+      ModelError: neither; the message lists the bundled models.
+    """
     name = BUNDLED_DEFAULT if model is None else model
     path = BUNDLED / str(name)
     # A folder wins over a bundled model of that name, but only one that is a model.
@@ -49,7 +58,7 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
             f"expected a codec model folder or one of the bundled models {bundled}, "
             f"found {str(name)!r}"
         )
-    return Codec(load_model(path), backend=backend)
+    return path
 
 
 def enable_compilation_cache() -> None:
@@ -368,7 +377,7 @@ class Codec:
         quality = DEFAULT_QUALITY if quality is None else bitstream.quantize_quality(quality)
         return {"quality": quality, "alpha": alpha}
 
-    def _level(self, quality: float, alpha: float | None) -> np.ndarray:
+    def _level(self, quality: float, alpha: float | None = None) -> np.ndarray:
         """Position on the grid of levels, (1,) or (1, 2): quality 0..100 is linear in the rates."""
         position = [quality / 100 * max(self.net.levels - 1, 0)]
         if self.net.alphas:
