@@ -1,0 +1,181 @@
+"""A briefly trained model of 4:2:0 planes with gains on a grid: bit allocation, and Y4M files."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ycc_jax
+from configs.smoke import get_config as smoke
+from train.loop import train_and_evaluate
+from train.start import start_from
+from train.step import init_params
+from ycc_jax import bitstream, cli, images, metrics, y4m
+from ycc_jax.color import rgb_to_ycbcr420, to_uint8
+from ycc_jax.models import build
+from ycc_jax.planes import Planes, to_rgb
+
+ALPHAS = (0.025, 0.25, 1.0)
+
+
+def grid_config():
+    config = smoke().unlock()
+    config.name = "smoke_chroma_420"
+    # M of smoke drops most of the transform's channels, which would bound the PSNR of luma.
+    config.model.update(M=320, alphas=ALPHAS, subsampling="420")
+    config.train.update(eval_every=30, checkpoint_every=30)
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The workdir of a run of 30 steps."""
+    workdir = tmp_path_factory.mktemp("chroma")
+    train_and_evaluate(grid_config(), str(workdir))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def codec(folder):
+    return ycc_jax.load(folder / "model")
+
+
+@pytest.fixture(scope="module")
+def picture(photo):
+    """A photograph as 8-bit 4:2:0 planes of odd size."""
+    return as_planes(photo[20:147, 150:341])
+
+
+def as_planes(rgb, range="limited", siting="left"):
+    luma, chroma = rgb_to_ycbcr420(rgb.astype(np.float32) / 255, range=range)
+    codes = [to_uint8(p) for p in (luma[..., 0], chroma[..., 0], chroma[..., 1])]
+    return Planes(*codes, 8, range, "bt601", siting)
+
+
+def psnr(a, b):
+    """PSNR of luma, and of both chroma planes together, in dB."""
+    error = [np.square(getattr(a, p).astype(float) - getattr(b, p)) for p in ("y", "cb", "cr")]
+    return [10 * np.log10(255**2 / np.mean(e)) for e in (error[0], error[1:])]
+
+
+@pytest.fixture(scope="module")
+def grid(codec, picture):
+    """bytes, PSNR of luma, PSNR of chroma, (qualities, alphas, 3), from real files."""
+    points = []
+    for quality in (0, 30, 60, 100):
+        for alpha in ALPHAS:
+            data = codec.encode(picture, quality, alpha=alpha)
+            points.append([len(data), *psnr(picture, codec.decode(data))])
+    return np.array(points).reshape(4, len(ALPHAS), 3)
+
+
+def test_rate_and_both_psnrs_rise_with_lambda(grid):
+    assert (np.diff(grid, axis=0) > 0).all(), grid
+
+
+def test_bits_move_from_chroma_to_luma_as_alpha_falls(grid):
+    """At equal lambda (Ulas & Tekalp 2022); not by a hair: 1 dB each over the range of alpha."""
+    luma, chroma = grid[..., 1], grid[..., 2]
+    assert (np.diff(luma, axis=1) < 0).all() and (np.diff(chroma, axis=1) > 0).all(), grid
+    assert (luma[:, 0] - luma[:, -1] > 1).all() and (chroma[:, -1] - chroma[:, 0] > 1).all(), grid
+
+
+def test_luma_gains_at_equal_rate_as_alpha_falls(grid):
+    """What the allocation is for: the same bytes give a better luma, a worse chroma."""
+    for low, high in ((0, 1), (1, 2)):
+        luma, chroma = (
+            metrics.bd_rate(grid[:, high, 0], grid[:, high, k], grid[:, low, 0], grid[:, low, k])[0]
+            for k in (1, 2)
+        )
+        assert luma < -1 and chroma > 1, (luma, chroma)
+
+
+def test_between_the_trained_weights_the_trade_is_continuous(codec, picture):
+    points = []
+    for alpha in (0.25, 0.35, 0.5, 0.71, 1.0):
+        found = codec.decode(codec.encode(picture, 60, alpha=alpha))
+        points.append(psnr(picture, found))
+    luma, chroma = np.array(points).T
+    assert (np.diff(luma) < 0.05).all() and (np.diff(chroma) > -0.05).all(), points
+    assert np.abs(np.diff(luma)).max() < 0.8 * (luma[0] - luma[-1])
+
+
+def test_y4m_and_yuv_from_one_process_to_another(folder, codec, picture, tmp_path):
+    """Through the command line; the samples are bit for bit those that the encoder expects."""
+    model = ["-m", str(folder / "model")]
+    source, stream, out = (tmp_path / name for name in ("in.y4m", "k.ycc", "out.y4m"))
+    y4m.write_y4m(picture, source)
+    for arguments in (
+        ["encode", str(source), "-o", str(stream), "-q", "80", "--chroma", "0.1", *model],
+        ["decode", str(stream), "-o", str(out), *model],
+    ):
+        subprocess.run([sys.executable, "-m", "ycc_jax", *arguments], check=True, timeout=300)
+    data, expected = codec.encode_with_picture(picture, 80, alpha=0.1)
+    assert stream.read_bytes() == data
+    found = y4m.read_y4m(out)
+    for name in ("y", "cb", "cr"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert (found.range, found.siting) == ("limited", "left")
+
+
+def test_planes_through_the_command_line(folder, codec, picture, tmp_path, monkeypatch):
+    """Ten bits, raw samples, a frame of a film, and the way to a picture that can be looked at."""
+    monkeypatch.chdir(tmp_path)
+    model = ["--quiet", "-m", str(folder / "model")]
+    deep = [getattr(picture, p).astype(np.uint16) * 4 for p in ("y", "cb", "cr")]
+    deep = Planes(*deep, 10, "full", "bt709", "left")
+    y4m.write_yuv(deep, "in.yuv")
+    size = ["--size", "191x127", "--depth", "10", "--range", "full", "--matrix", "bt709"]
+    assert cli.main(["encode", "in.yuv", "-o", "a.ycc", "-q", "90", *size, *model]) == 0
+    fields = bitstream.info((tmp_path / "a.ycc").read_bytes())
+    assert (fields["depth"], fields["range"], fields["matrix"]) == (10, "full", "bt709")
+    assert cli.main(["decode", "a.ycc", "-o", "out.yuv", *model]) == 0
+    found = y4m.read_yuv("out.yuv", 191, 127, 10)
+    assert found.y.max() > 255 and np.abs(found.y.astype(int) - deep.y).mean() < 40
+    assert cli.main(["decode", "a.ycc", "-o", "out.png", *model]) == 0
+    expected = to_rgb(codec.decode((tmp_path / "a.ycc").read_bytes()))
+    np.testing.assert_array_equal(images.read("out.png"), expected)
+
+    y4m.write_y4m(picture, "one.y4m")
+    one = (tmp_path / "one.y4m").read_bytes()
+    frame = one[one.index(b"FRAME") :]
+    (tmp_path / "film.y4m").write_bytes(one + frame.replace(frame[20:40], bytes(20)))
+    assert cli.main(["encode", "film.y4m", "-o", "b.ycc", *model]) == 2
+    assert cli.main(["encode", "film.y4m", "--frame", "0", "-o", "b.ycc", *model]) == 0
+    assert (tmp_path / "b.ycc").read_bytes() == codec.encode(picture)
+    assert cli.main(["decode", "b.ycc", *model]) == 0
+    assert y4m.read_y4m("b.y4m").y.shape == (127, 191)
+
+
+def test_rgb_through_a_model_of_planes(codec, photo):
+    """Chroma by 2x2 means on the way in, interpolated on the way out; grey stays grey."""
+    rgb = photo[20:147, 150:341]
+    found = codec.decode(codec.encode(rgb, 100))
+    assert metrics.distortion(rgb, found)["psnr-y"] > 30
+    planes = codec.decode(codec.encode(as_planes(rgb, "full", "center"), 100))
+    # The same picture but for the rounding of its planes to 8 bits.
+    psnrs = [metrics.distortion(rgb, picture)["psnr-rgb"] for picture in (found, to_rgb(planes))]
+    assert abs(psnrs[0] - psnrs[1]) < 0.1, psnrs
+    assert codec.decode(codec.encode(rgb[..., 0])).shape == rgb.shape[:2]
+
+
+def test_a_line_of_rates_starts_a_grid(bundled):
+    """The bundled model's gains, spread over chroma weights: at its own alpha it is the same."""
+    arguments = {**bundled.model.arguments, "alphas": [0.025, 0.25, 1.0]}
+    lambdas = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
+    model = build(**arguments)
+    params = start_from("dlec_gain_small", model, init_params(model, 0), lambdas, 0.25)
+    old = bundled.model.params
+    for path in (("gain_y", "log_gain"), ("gain_z", "log_inverse")):
+        new, line = params[path[0]][path[1]], old[path[0]][path[1]]
+        np.testing.assert_allclose(new[:, 1], line, atol=1e-5)
+    # Less weight for chroma: coarser there, and finer luma.
+    moved = params["gain_y"]["log_gain"][:, 0] - old["gain_y"]["log_gain"]
+    np.testing.assert_allclose(np.unique(np.round(moved, 3)), [-0.98, 0.178], atol=0.01)
+    with pytest.raises(ValueError, match=r"of shape \(8,\), found \(48,\)"):
+        small = build(**{**arguments, "N": 8})
+        start_from("dlec_gain_small", small, init_params(small, 0), lambdas, 0.25)
+    with pytest.raises(ValueError, match="expected parameter .*GDN.*, found none"):
+        gdn = build(**{**arguments, "activation": "gdn"})
+        start_from("dlec_gain_small", gdn, init_params(gdn, 0), lambdas, 0.25)
