@@ -154,9 +154,10 @@ def test_rgb_through_a_model_of_planes(codec, photo):
     found = codec.decode(codec.encode(rgb, 100))
     assert metrics.distortion(rgb, found)["psnr-y"] > 30
     planes = codec.decode(codec.encode(as_planes(rgb, "full", "center"), 100))
-    # The same picture but for the rounding of its planes to 8 bits.
-    psnrs = [metrics.distortion(rgb, picture)["psnr-rgb"] for picture in (found, to_rgb(planes))]
-    assert abs(psnrs[0] - psnrs[1]) < 0.1, psnrs
+    # The same picture but for the rounding of its planes to 8 bits, before and after: a variance of
+    # 1/12 in each plane is 0.24 as the mean over R, G and B.
+    direct, rounded = (np.square(p.astype(float) - rgb).mean() for p in (found, to_rgb(planes)))
+    assert 0 < rounded - direct < 2 * 0.24 + 0.05
     assert codec.decode(codec.encode(rgb[..., 0])).shape == rgb.shape[:2]
 
 
