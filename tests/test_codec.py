@@ -196,7 +196,7 @@ def test_symbols_changed_under_a_valid_checksum_are_noticed(tiny_codec, photo):
 def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, photo):
     data = tiny_codec.encode(photo[:64, :64], 80)
     other = Codec(tiny_codec.model)
-    step = other._parameters
+    step = other.stages._parameters
 
     def drifted(level, hyper, neighbours):
         mean, index = step(level, hyper, neighbours)
@@ -204,7 +204,7 @@ def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, 
         index[0, 3] ^= 1  # one table entry of one channel, at the first position of each wave
         return mean, index
 
-    other._parameters = drifted
+    other.stages._parameters = drifted
     with pytest.raises(CorruptStreamError, match="expected the symbols that the encoder coded"):
         other.decode(data)
 
@@ -223,7 +223,7 @@ def test_running_out_of_memory_is_a_limit(tiny_codec, photo, monkeypatch, error)
     def fails(*_):
         raise error
 
-    monkeypatch.setattr(tiny_codec, "_synthesise", fails)
+    monkeypatch.setattr(tiny_codec.stages, "_synthesise", fails)
     with pytest.raises(LimitError, match="found 90 x 64"):
         tiny_codec.decode(data)
 

@@ -49,13 +49,13 @@ def coded(tiny_codec):
         means[rows, columns], indexes[rows, columns] = mean, index
         return np.rint(y[rows, columns] - mean)
 
-    return level, z, y, means, indexes, tiny_codec._walk(z, level, exchange)
+    return level, z, y, means, indexes, tiny_codec.stages.code(z, level, exchange)
 
 
 def test_wavefront_order_equals_raster_order(tiny_codec, coded):
     """One position at a time, left to right and top to bottom, by the same compiled step."""
     level, z, y, means, indexes, y_hat = coded
-    hyper = np.asarray(tiny_codec._hyper(z, level))
+    hyper = np.asarray(tiny_codec.stages._hyper(z, level))
     padded = np.zeros((10, 16, y.shape[2]), np.float32)
     step_hyper = np.zeros((wavefront.POSITIONS, hyper.shape[2]), np.float32)
     neighbours = np.zeros((wavefront.POSITIONS, 12, y.shape[2]), np.float32)
@@ -64,7 +64,8 @@ def test_wavefront_order_equals_raster_order(tiny_codec, coded):
             step_hyper[0] = hyper[i, j]
             neighbours[0] = [padded[i + di + 2, j + dj + 2] for di, dj in TAPS]
             mean, index = (
-                np.asarray(a)[0] for a in tiny_codec._parameters(level, step_hyper, neighbours)
+                np.asarray(a)[0]
+                for a in tiny_codec.stages._parameters(level, step_hyper, neighbours)
             )
             np.testing.assert_allclose(mean, means[i, j], rtol=1e-4, atol=1e-5)
             np.testing.assert_array_equal(index, indexes[i, j])
@@ -76,7 +77,7 @@ def test_the_gathered_step_equals_the_masked_convolution(tiny_codec, coded):
     """Training slides the kernel over the whole y_hat; the means must be those the coder met."""
     level, z, _, means, indexes, y_hat = coded
     params = tiny_codec.model.params
-    hyper = tiny_codec._hyper(z, level)[None]
+    hyper = tiny_codec.stages._hyper(z, level)[None]
     net = tiny_codec.net
     with jax.default_matmul_precision("highest"):
         mean, scale = net.apply(

@@ -3,23 +3,21 @@
 import contextlib
 import os
 import zlib
-from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from ycc_jax import bitstream, rdo, wavefront
+from ycc_jax import bitstream, rdo
 from ycc_jax.checkpoint import CodecModel, load_model
-from ycc_jax.color import from_uint8, rgb_to_ycbcr, to_uint8
+from ycc_jax.color import rgb_to_ycbcr, to_uint8
 from ycc_jax.entropy import range_coder
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
 from ycc_jax.gain import alpha_position
-from ycc_jax.models import LIKELIHOODS, build
+from ycc_jax.models import build
 from ycc_jax.padding import crop_to, pad_to_multiple, padded_size
 from ycc_jax.planes import Planes, from_float, to_float
-
-Array = jax.Array
+from ycc_jax.stages import Stages
 
 DEFAULT_QUALITY = 50.0
 DEFAULT_ALPHA = 0.25  # what models without a grid of gains are trained with
@@ -80,6 +78,7 @@ class Codec:
     Attributes:
       model: the `CodecModel`.
       net: its `HyperpriorModel`.
+      stages: the net's compiled stages.
     """
 
     def __init__(self, model: CodecModel, *, backend: str = "auto"):
@@ -95,62 +94,9 @@ class Codec:
             "matrix": "rgb" if rgb else self.net.matrix,
             "range": "full" if rgb else self.net.color_range,
         }
-        density = model.params.get("density_y", model.params.get("density_z"))
-        self._offset = density.get("offset", np.float32(0))
+        self.stages = Stages(self.net, model.params)
         if "y" in model.tables:
             self._quantize = rdo.RdoQuantizer(model.tables["y"])
-        params = jax.device_put(model.params)
-        self._analyse, self._hyper, self._parameters, self._synthesise, self._synthesise_planes = (
-            partial(jax.jit(stage), params)
-            for stage in (
-                self.analyse,
-                self.hyper,
-                self.parameters,
-                self.synthesise,
-                self.synthesise_planes,
-            )
-        )
-
-    # ---- compiled stages -----------------------------------------------------------------------
-    # Those between z_hat and the tables are each one function for encoder and decoder: the same
-    # compiled program on the same shapes gives both the same bits.
-
-    def _apply(self, params, method, *args):
-        # Accelerators would otherwise multiply in bf16 or tf32.
-        with jax.default_matmul_precision("highest"):
-            return self.net.apply({"params": params}, *args, method=method)
-
-    def analyse(self, params, picture: Array | tuple[Array, Array], level: Array) -> list[Array]:
-        """uint8 (1, H, W, 3), or planes as floats -> the latents, not rounded, with gain.
-
-        y (h, w, M), and z (h/4, w/4, N) if there is a hyperprior.
-        """
-        x = picture if isinstance(picture, tuple) else from_uint8(picture)
-        latents = [self._apply(params, self.net.analyse, x, level)]
-        if self.net.hyperprior != "none":
-            latents.append(self._apply(params, self.net.hyper_analyse, latents[0], level))
-        return [latent[0] for latent in latents]
-
-    def hyper(self, params, z_hat: Array, level: Array) -> Array:
-        """z_hat -> hyper features (h, w, F)."""
-        return self._apply(params, self.net.hyper_synthesise, z_hat[None], level)[0]
-
-    def parameters(
-        self, params, level: Array, hyper: Array, neighbours: Array | None
-    ) -> tuple[Array, Array]:
-        """Mean and table index of y: of a whole latent without a context, (1, h, w, F) and None; of
-        the `wavefront.POSITIONS` positions of one step with it, (K, F) and (K, 12, M)."""
-        mean, *scales = self._apply(params, self.net.parameters, hyper, neighbours, level)
-        return mean, LIKELIHOODS[self.net.likelihood].index(*scales)
-
-    def synthesise(self, params, y_hat: Array, level: Array) -> Array:
-        """y_hat (h, w, M) -> RGB (H, W, 3), floats."""
-        return self._apply(params, self.net.synthesise_rgb, y_hat[None], level)[0]
-
-    def synthesise_planes(self, params, y_hat: Array, level: Array) -> tuple[Array, Array]:
-        """y_hat (h, w, M) -> luma (H, W, 1) and chroma (H/2, W/2, 2), floats."""
-        luma, chroma = self._apply(params, self.net.synthesise_planes, y_hat[None], level)
-        return luma[0], chroma[0]
 
     # ---- pictures to bytes ---------------------------------------------------------------------
 
@@ -214,10 +160,9 @@ class Codec:
             height, width = image.shape[:2]
         level = self._level(header["quality"], header["alpha"])
         with memory_for((height, width)):
-            latents = [np.asarray(a) for a in self._analyse(self._input(image), level)]
+            latents = self.stages.analyse(self._input(image), level)
         self._check_finite(*latents)
-        # Without a hyperprior, y itself is the factorized latent.
-        z = np.rint(latents[-1] - self._offset).astype(np.int32)
+        z = self.stages.factorized_symbols(latents[-1])
         symbols, indexes = [], []
 
         def exchange(rows, columns, mean, index):
@@ -225,7 +170,7 @@ class Codec:
             indexes.append(index)
             return symbols[-1]
 
-        y_hat = self._walk(z, level, exchange)
+        y_hat = self.stages.code(z, level, exchange)
         symbols, indexes = (
             np.concatenate(a or [np.zeros((0, self.net.M), np.int32)]) for a in (symbols, indexes)
         )
@@ -303,7 +248,7 @@ class Codec:
             symbols.append(decoder.decode(index))
             return symbols[-1]
 
-        y_hat = self._walk(z, self._level(header.quality, header.alpha), exchange)
+        y_hat = self.stages.code(z, self._level(header.quality, header.alpha), exchange)
         if symbols_crc(z, np.concatenate(symbols)) != header.symbols_crc:
             raise CorruptStreamError(
                 "expected the symbols that the encoder coded, found others: this machine or library"
@@ -317,32 +262,15 @@ class Codec:
 
     # ---- shared by both directions -------------------------------------------------------------
 
-    def _walk(self, z: np.ndarray, level: np.ndarray, exchange: wavefront.Exchange) -> np.ndarray:
-        """y_hat (h, w, M), from the symbols of z and those that exchange gives."""
-        z_hat = z.astype(np.float32) + self._offset
-        if self.net.hyperprior == "none":
-            return z_hat
-        hyper = self._hyper(z_hat, level)
-        if self.net.context == "none":
-            mean, index = (np.asarray(a)[0] for a in self._parameters(level, hyper[None], None))
-            rows, columns = (a.ravel() for a in np.indices(mean.shape[:2]))
-            symbols = exchange(rows, columns, mean[rows, columns], index[rows, columns])
-            return symbols.reshape(mean.shape) + mean
-
-        def step(*positions):
-            return tuple(np.asarray(a) for a in self._parameters(level, *positions))
-
-        return wavefront.code(np.asarray(hyper), self.net.M, step, exchange)
-
     def _picture(self, header: bitstream.Header, y_hat: np.ndarray) -> np.ndarray | Planes:
         level = self._level(header.quality, header.alpha)
         size = {"height": header.height, "width": header.width}
         if header.planes:
-            luma, chroma = (np.asarray(a) for a in self._synthesise_planes(y_hat, level))
+            luma, chroma = self.stages.synthesise_planes(y_hat, level)
             self._check_finite(luma, chroma)
             kind = {k: getattr(header, k) for k in ("depth", "range", "matrix", "siting")}
             return from_float(luma, chroma, **size, **kind)
-        rgb = crop_to(np.asarray(self._synthesise(y_hat, level)), **size)
+        rgb = crop_to(self.stages.synthesise(y_hat, level), **size)
         self._check_finite(rgb)
         return to_uint8(rgb_to_ycbcr(rgb)[..., 0] if header.grey else rgb)
 

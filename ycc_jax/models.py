@@ -22,32 +22,18 @@ import jax
 import jax.numpy as jnp
 
 from ycc_jax import color
-from ycc_jax.context import EntropyParameters, MaskedContext, split_parameters
-from ycc_jax.entropy import asymmetric, factorized, gaussian
+from ycc_jax.arguments import check
+from ycc_jax.entropy import factorized
 from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.gain import GainUnits
+from ycc_jax.prior import LIKELIHOODS, Prior
 from ycc_jax.quantize import add_noise, round_ste
-from ycc_jax.transforms.dlec import LAYOUTS, DlecAnalysis, DlecSynthesis
-from ycc_jax.transforms.hyper import HyperAnalysis, HyperSynthesis
+from ycc_jax.transforms.dlec import DlecAnalysis, DlecSynthesis
 from ycc_jax.transforms.joint import JointAnalysis, JointSynthesis
 
 Array = jax.Array
 # RGB (B, H, W, 3); or 4:2:0 YCbCr, luma (B, H, W, 1) and chroma (B, H/2, W/2, 2).
 Picture = Array | tuple[Array, Array]
-
-# Modules with `SCALES`, `bits`, `index` and `coding_tables`.
-LIKELIHOODS = {"gaussian": gaussian, "asymmetric_gaussian": asymmetric}
-
-_CHOICES = {
-    "transform": ("joint", "dlec"),
-    "layout": LAYOUTS,
-    "color_space": ("rgb", "ycbcr"),
-    "subsampling": ("444", "420"),
-    "hyperprior": ("none", "scale", "mean_scale"),
-    "context": ("none", "autoregressive"),
-    "likelihood": tuple(LIKELIHOODS),
-    "surrogate": ("noise", "mixed"),
-}
 
 
 class HyperpriorModel(nn.Module):
@@ -115,8 +101,8 @@ class HyperpriorModel(nn.Module):
         return (self.levels, len(self.alphas)) if self.alphas else (self.levels,)
 
     def setup(self):
-        _check(self)
-        N, M, E = self.N, self.M, self.entropy_width
+        check(self)
+        N, M = self.N, self.M
         if self.transform == "dlec":
             options = (self.activation, self.linear_shortcut, self.layout)
             self.analysis_net = DlecAnalysis(N, M, *options, name="analysis")
@@ -126,36 +112,20 @@ class HyperpriorModel(nn.Module):
             self.synthesis_net = JointSynthesis(N, self.activation, name="synthesis")
         if self.grid:
             self.gain_y = GainUnits(self.grid, M)
-        density = (self.density_filters, self.density_offset)
-        if self.hyperprior == "none":
-            self.density = factorized.FactorizedDensity(M, *density, name="density_y")
-            return
-        self.density = factorized.FactorizedDensity(N, *density, name="density_z")
-        if self.grid:
             self.gain_z = GainUnits(self.grid, N)
-        scales = LIKELIHOODS[self.likelihood].SCALES
-        if self.hyperprior == "scale":
-            widths = (N, N, M)
-        elif self.has_parameter_nets:
-            widths = (E, E, E) if E else (M, M * 3 // 2, 2 * M)
-        else:
-            widths = (E or M, E or M * 3 // 2, (1 + scales) * M)
-        self.hyper_analysis = HyperAnalysis(N, self.hyperprior == "scale")
-        self.hyper_synthesis = HyperSynthesis(widths, self.hyperprior == "scale")
-        if self.context == "autoregressive":
-            self.context_net = MaskedContext(E or 2 * M, name="context")
-        if self.has_parameter_nets:
-            hidden = (2 * E, 2 * E) if E else (M * 10 // 3, M * 8 // 3)
-            grid = self.grid if self.level_aware else ()
-            self.entropy_parameters = EntropyParameters(M, hidden, scales, grid)
-        if self.level_aware:
-            # log of each channel's standard deviation before the gain.
-            self.log_std = self.param("log_std", nn.initializers.zeros, (M,))
-
-    @property
-    def has_parameter_nets(self) -> bool:
-        """Whether 1x1 nets turn the hyper features into mean and scale, or are these features."""
-        return self.context == "autoregressive" or self.level_aware
+        self.prior = Prior(
+            N,
+            M,
+            self.hyperprior,
+            self.context,
+            self.likelihood,
+            self.density_filters,
+            self.density_offset,
+            self.entropy_width,
+            self.grid if self.level_aware else (),
+        )
+        # Its parameters stand beside the transforms'.
+        nn.share_scope(self, self.prior)
 
     # ---- stages, shared by training and by the codec -------------------------------------------
 
@@ -165,12 +135,6 @@ class HyperpriorModel(nn.Module):
             one = jnp.ones((1, 1, 1, 1))
             return (one, one), (one, one)
         return self.gain_y(level), self.gain_z(level)
-
-    def unit(self, level: Array) -> Array | None:
-        """Width of y to be expected from its gain alone, (B, 1, 1, M); None if not level-aware."""
-        if not self.level_aware:
-            return None
-        return self.gains(level)[0][0] * jnp.exp(self.log_std)
 
     def analyse(self, x: Picture, level: Array) -> Array:
         """Picture, samples in [0, 1] -> gained latent y (B, H/16, W/16, M).
@@ -223,38 +187,17 @@ class HyperpriorModel(nn.Module):
     def hyper_analyse(self, y: Array, level: Array) -> Array:
         """Gained y -> gained hyper-latent z (B, H/64, W/64, N)."""
         _, (gain, _) = self.gains(level)
-        if self.hyperprior == "scale":
-            y = jnp.abs(y)
-        # Widths of y span four decades once gains differ; the inverse hyperbolic sine is linear
-        # below the quantiser's step and logarithmic above it.
-        return self.hyper_analysis(jnp.arcsinh(y) if self.level_aware else y) * gain
+        return self.prior.hyper_analyse(y) * gain
 
     def hyper_synthesise(self, z_hat: Array, level: Array) -> Array:
         """Gained z_hat -> hyper features (B, H/16, W/16, F)."""
         _, (_, inverse) = self.gains(level)
-        return self.hyper_synthesis(z_hat * inverse)
+        return self.prior.hyper_synthesis(z_hat * inverse)
 
     def parameters(self, hyper: Array, y_hat: Array | None, level: Array) -> tuple[Array, ...]:
-        """Mean and scales of y, from hyper features and, with a context, the coded part of y_hat.
-
-        Whole latents, hyper (B, h, w, F) and y_hat (B, h, w, M); or single positions, hyper (K, F)
-        and their gathered neighbours (K, 12, M), at one level. Without a context y_hat is ignored.
-        """
-        if self.hyperprior == "scale":
-            return jnp.zeros_like(hyper), hyper
-        if not self.has_parameter_nets:
-            return split_parameters(hyper, LIKELIHOODS[self.likelihood].SCALES)
-        unit, single = self.unit(level), hyper.ndim == 2
-        features = [hyper]
-        if self.context == "autoregressive":
-            if unit is not None:
-                # Comparable channels at every level; 1/4 keeps those that the quantiser drowns
-                # small.
-                y_hat = y_hat * jax.lax.rsqrt((unit[:, 0] if single else unit) ** 2 + 0.25)
-            features.append(self.context_net(y_hat))
-        if unit is not None and single:
-            unit = unit[:, 0, 0]
-        return self.entropy_parameters(jnp.concatenate(features, axis=-1), level, unit)
+        """Mean and scales of y, as in `Prior.parameters`."""
+        (gain, _), _ = self.gains(level)
+        return self.prior.parameters(hyper, y_hat, level, gain)
 
     def coding_tables(self, params: Any) -> dict[str, CdfTables]:
         """Frozen tables of the coder: "z" of the factorized latent, "y" of y given its scales."""
@@ -292,13 +235,13 @@ class HyperpriorModel(nn.Module):
             )
         y = self.analyse(x, level)
         if self.hyperprior == "none":
-            y_tilde, y_hat = self.surrogates(y, key, 1, self.density.offset)
-            bits_y = self.density(y_tilde).sum((1, 2, 3))
+            y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
+            bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
             bits_z = jnp.zeros_like(bits_y)
         else:
             z = self.hyper_analyse(y, level)
-            z_tilde, z_hat = self.surrogates(z, key, 0, self.density.offset)
-            bits_z = self.density(z_tilde).sum((1, 2, 3))
+            z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
+            bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
             y_hat, bits_y = self.code(y, self.hyper_synthesise(z_hat, level), level, key)
         pixels = height * width
         bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
@@ -330,48 +273,6 @@ class HyperpriorModel(nn.Module):
             return round_ste(latent, offset), round_ste(latent, offset)
         noisy = add_noise(jax.random.fold_in(key, fold), latent)
         return noisy, noisy if self.surrogate == "noise" else round_ste(latent, offset)
-
-
-def _check(model: HyperpriorModel) -> None:
-    """ValueError unless every argument is one of those allowed, and they fit together."""
-    for name, allowed in _CHOICES.items():
-        if getattr(model, name) not in allowed:
-            found = getattr(model, name)
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {found!r}")
-    direct = model.context == "none" and not model.level_aware
-    for broken, message in (
-        (model.level_aware and not model.levels, "level_aware expects gain levels, found levels=0"),
-        (model.alphas and not model.levels, "alphas expect gain levels, found levels=0"),
-        (
-            any(a <= 0 for a in model.alphas) or list(model.alphas) != sorted(set(model.alphas)),
-            f"alphas must be positive and ascending, found {model.alphas}",
-        ),
-        (
-            model.transform == "dlec" and model.color_space != "ycbcr",
-            f"transform 'dlec' expects color_space 'ycbcr', found {model.color_space!r}",
-        ),
-        (
-            model.subsampling == "420" and model.transform != "dlec",
-            "subsampling '420' expects transform 'dlec', found 'joint'",
-        ),
-        (
-            model.linear_shortcut and (model.transform != "dlec" or model.layout == "separate"),
-            "linear_shortcut expects transform 'dlec' in a layout that mixes luma and chroma, "
-            f"found {model.transform!r}, {model.layout!r}",
-        ),
-        (
-            model.hyperprior == "none" and bool(model.levels or model.context != "none"),
-            "hyperprior 'none' expects levels=0 and context 'none', found "
-            f"levels={model.levels}, {model.context!r}",
-        ),
-        (
-            model.hyperprior == "scale" and not (direct and model.likelihood == "gaussian"),
-            "hyperprior 'scale' expects context 'none', level_aware=False and likelihood "
-            f"'gaussian', found {model.context!r}, {model.level_aware}, {model.likelihood!r}",
-        ),
-    ):
-        if broken:
-            raise ValueError(message)
 
 
 def build(**arguments: Any) -> HyperpriorModel:
