@@ -230,8 +230,8 @@ def test_running_out_of_memory_is_a_limit(tiny_codec, photo, monkeypatch, error)
 
 def test_weights_that_overflow_are_an_error_not_a_picture(tiny_codec, photo, monkeypatch):
     data = tiny_codec.encode(photo[:64, :64])
-    synthesise = tiny_codec._synthesise
-    monkeypatch.setattr(tiny_codec, "_synthesise", lambda *a: synthesise(*a) * np.nan)
+    synthesise = tiny_codec.stages._synthesise
+    monkeypatch.setattr(tiny_codec.stages, "_synthesise", lambda *a: synthesise(*a) * np.nan)
     with pytest.raises(ModelError, match="expected finite values"):
         tiny_codec.decode(data)
 

@@ -35,6 +35,7 @@ def parameters(model):
     """Random parameters, made without running the model; latents use several symbols."""
     rng = np.random.default_rng(5)
     shapes = jax.eval_shape(lambda: init_params(model, 0))
+    has_nets = "entropy_parameters" in shapes
 
     def value(path, leaf):
         name = "/".join(key.key for key in path)
@@ -47,7 +48,7 @@ def parameters(model):
             return 0.1 - 0.5 * ("matrix" in name) + 0.1 * noise
         if name.endswith("beta") or name.endswith("gamma"):
             return np.sqrt(0.2 + 0.05 * rng.random(leaf.shape))
-        direct = not model.has_parameter_nets and name == "hyper_synthesis/Conv_0/bias"
+        direct = not has_nets and name == "hyper_synthesis/Conv_0/bias"
         if direct or (name == "entropy_parameters/output/bias" and not model.level_aware):
             noise[: model.M] += 30  # scales about 3, so that no symbol is far in their tails
         if name == "log_std":
