@@ -157,7 +157,8 @@ class PillowJpeg:
 
     net = types.SimpleNamespace(levels=8)
 
-    def encode(self, rgb, quality):
+    def encode(self, rgb, quality, alpha=None):
+        self.alpha = alpha
         file = io.BytesIO()
         Image.fromarray(rgb).save(file, "JPEG", quality=int(quality))
         return file.getvalue()
@@ -209,6 +210,12 @@ def test_evaluate_writes_means_of_real_files(photo, tmp_path, monkeypatch, capsy
     assert len(printed) == 1 + 4 + 2
     assert printed[-2].startswith("BD-rate in psnr-y against twice: ") and "% over" in printed[-2]
     assert printed[-1] == "BD-rate in psnr-rgb against twice: none, the anchor has no psnr-rgb"
+
+    assert "alpha" not in record["provenance"]
+    codec = PillowJpeg()
+    monkeypatch.setattr(evaluate.ycc_jax, "load", lambda model: codec)
+    evaluate.main([*argv, "--chroma", "0.1"])
+    assert json.loads(out.read_text())["provenance"]["alpha"] == codec.alpha == 0.1
 
 
 def test_compare_says_why_there_is_no_bd_rate():

@@ -26,7 +26,7 @@ def test_python_runs(bundled, photo):
 
 def test_commands_exist():
     shell = "\n".join(blocks("bash"))
-    for command, rest in re.findall(r"ycc (\w+)([^&|\n]*)", shell):
+    for command, rest in re.findall(r"ycc ([\w-]+)([^&|\n]*)", shell):
         help_text = CliRunner().invoke(cli, [command, "--help"]).output
         for option in re.findall(r" (--?[a-z]+)", rest):
             assert re.search(rf"{option}\b", help_text), (command, option)

@@ -42,12 +42,13 @@ def main(argv=None):
     with open(args.out.with_suffix(".csv"), "w", newline="") as file:
         # A single-rate model has one point and takes no quality.
         qualities = args.qualities if codec.net.levels else [None]
-        results, weights_hash = evaluate(codec, paths, qualities, file)
+        options = {} if args.chroma is None else {"alpha": args.chroma}
+        results, weights_hash = evaluate(codec, paths, qualities, file, **options)
     record = {
         "name": args.out.stem,
         "description": f"{len(paths)} pictures of {args.images.name}: mean of per-picture values, "
         "decoded 8-bit picture, file bytes; YCbCr is Pillow (BT.601 full range)",
-        "provenance": provenance(args.model, weights_hash),
+        "provenance": {**provenance(args.model, weights_hash), **options},
         "results": results,
     }
     files.write_bytes(args.out, (json.dumps(record, indent=1) + "\n").encode())
@@ -63,6 +64,7 @@ def parse(argv):
     parser.add_argument("--model", default="bundled", help='a model for ycc_jax.load, or "bundled"')
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--qualities", type=numbers, default=numbers("0,15,30,45,60,75,90,100"))
+    parser.add_argument("--chroma", type=float, help="weight of chroma, as of `ycc encode`")
     parser.add_argument("--out", type=Path, required=True, help="results/NAME.json")
     parser.add_argument(
         "--anchor", type=Path, nargs="+", action="extend", default=[], help="RD files"
@@ -75,7 +77,7 @@ def numbers(text):
     return sorted(float(number) for number in text.split(","))
 
 
-def evaluate(codec, paths, qualities, csv_file):
+def evaluate(codec, paths, qualities, csv_file, **options):
     """Measures every picture at every quality.
 
     Args:
@@ -83,6 +85,7 @@ def evaluate(codec, paths, qualities, csv_file):
       paths: picture files.
       qualities: floats, the order of the lists returned.
       csv_file: open text file that gets a line a picture.
+      options: further ones of `encode`.
 
     Returns:
       (dict of lists, an entry a quality; the weights hash named by the streams, hex)
@@ -94,7 +97,7 @@ def evaluate(codec, paths, qualities, csv_file):
         for path in paths:
             with Image.open(path) as image:
                 rgb = np.asarray(image.convert("RGB"))
-            row, data = measure(codec, rgb, quality)
+            row, data = measure(codec, rgb, quality, **options)
             row = {"image": path.name, "quality": quality, **row}
             if writer is None:
                 writer = csv.DictWriter(csv_file, list(row))
@@ -111,10 +114,10 @@ def evaluate(codec, paths, qualities, csv_file):
     return results, bitstream.info(data)["weights_hash"]
 
 
-def measure(codec, rgb, quality):
+def measure(codec, rgb, quality, **options):
     """One picture there and back: its bpp, PSNRs and seconds, and the bytes of its file."""
     start = time.perf_counter()
-    data = codec.encode(rgb, quality=quality)
+    data = codec.encode(rgb, quality=quality, **options)
     encoded = time.perf_counter()
     decoded = codec.decode(data)
     seconds = (encoded - start, time.perf_counter() - encoded)
