@@ -49,9 +49,11 @@ def default() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.source = "samples"  # or folder:PATH, or tfds:NAME[:SPLIT]
-    config.data.validation = ""  # a source of its own; empty: crops of the training pictures
+    # Fixed crops of a source of its own, or if empty of the training pictures, on which the model
+    # kept in WORKDIR/best is the best so far.
+    config.data.validation = ""
     config.data.data_dir = ""  # of TFDS
-    config.data.batch_size = 16
+    config.data.batch_size = 16  # of all devices and processes together
     config.data.crop = 256
     config.data.loader = "memory"  # or "grain", which streams
     config.data.workers = 0  # processes of the grain loader
@@ -59,8 +61,9 @@ def default() -> ConfigDict:
     config.train = ConfigDict()
     config.train.steps = 1_000_000
     config.train.seed = 0
+    config.train.steps_per_call = 1  # between two looks at signals; less where a record is due
     config.train.log_every = 100
-    config.train.eval_every = 5000
-    config.train.checkpoint_every = 5000
-    config.train.keep_checkpoints = 2
+    config.train.eval_every = 5000  # validation, and the choice of WORKDIR/best; also at the end
+    config.train.checkpoint_every = 5000  # what a killed run loses at most; SIGTERM loses nothing
+    config.train.keep_checkpoints = 2  # the newest; each holds parameters, average and optimiser
     return config

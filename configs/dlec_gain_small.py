@@ -1,7 +1,8 @@
 """The first bundled model: a small `dlec_gain` that two CPU cores can train in about an hour.
 
 A narrow DLEC network beside a lapped linear transform that starts in closed form, so that the
-first step already starts from a working transform codec.
+first step already starts from a working transform codec. Its gains are a grid of rates and chroma
+weights.
 
 python -m train.main --config configs/dlec_gain_small.py --workdir runs/small \\
     --config.data.source=folder:PHOTOGRAPHS
@@ -14,6 +15,7 @@ def get_config():
     config = default()
     config.name = "dlec_gain_small"
     config.model.N = 48
+    config.model.alphas = (0.025, 0.1, 0.25, 1.0)
     config.model.linear_shortcut = True
     config.model.entropy_width = 160
     config.model.surrogate = "mixed"

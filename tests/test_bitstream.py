@@ -48,8 +48,6 @@ def with_checksum(body: bytes) -> bytes:
         "grey": (False, True),
         "alpha": (None, 1.0, 2.0**-15, 2.0**15, quantize_alpha(0.025)),
         "planes": (False, True),
-        "depth": (8, 10),
-        "siting": bitstream.SITINGS,
     }.items(),
 )
 def test_every_field_survives(field, values):
@@ -185,6 +183,40 @@ def test_values_no_writer_makes_are_refused_in_spite_of_a_right_checksum(offset,
         unpack(with_checksum(bytes(body)))
 
 
+@pytest.mark.parametrize("depth", bitstream.DEPTHS)
+@pytest.mark.parametrize("siting", bitstream.SITINGS)
+def test_what_planes_are_survives(depth, siting):
+    header = replaced(planes=True, depth=depth, siting=siting, range="limited", matrix="bt2020")
+    assert unpack(pack(header, Z, Y)) == (header, Z, Y)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"planes": True, "grey": True}, "expected planes in YCbCr, found grey"),
+        ({"planes": True, "matrix": "rgb"}, "expected planes in YCbCr, found a matrix 'rgb'"),
+        ({"depth": 10}, "of what is not planes, found 10 and center"),
+        ({"siting": "left"}, "of what is not planes, found 8 and left"),
+    ],
+)
+def test_what_excludes_each_other_is_neither_written_nor_read(fields, message, monkeypatch):
+    with pytest.raises(InputError, match=message):
+        pack(replaced(**fields), Z, Y)
+    with monkeypatch.context() as patch:
+        patch.setattr(bitstream, "_check_planes", lambda *_: None)
+        data = pack(replaced(**fields), Z, Y)
+    with pytest.raises(CorruptStreamError, match=message):
+        unpack(data)
+
+
+def test_an_extension_has_one_form():
+    body = bytearray(pack(replaced(planes=True), Z, Y)[:-4])
+    for code, message in ((b"\0\0\0", "says something"), (b"\1\2\0", "in the place of alpha")):
+        body[18:21] = code
+        with pytest.raises(CorruptStreamError, match=message):
+            unpack(with_checksum(bytes(body)))
+
+
 @pytest.mark.parametrize("flags", [0x20, 0x80, 0x0C])
 def test_extension_bits_no_writer_sets_are_refused(flags):
     body = bytearray(pack(replaced(planes=True), Z, Y)[:-4])
@@ -194,7 +226,9 @@ def test_extension_bits_no_writer_sets_are_refused(flags):
 
 
 def test_extension_costs_three_bytes_and_only_where_it_says_something():
-    assert len(pack(replaced(alpha=1.0, depth=10), Z, Y)) == len(pack(HEADER, Z, Y)) + 3
+    assert (
+        len(pack(replaced(alpha=1.0, planes=True, depth=10), Z, Y)) == len(pack(HEADER, Z, Y)) + 3
+    )
 
 
 def test_alpha_is_stored_to_a_third_of_a_thousandth():
@@ -207,7 +241,7 @@ def test_alpha_is_stored_to_a_third_of_a_thousandth():
     with pytest.raises(InputError, match="from quantize_alpha"):
         pack(replaced(alpha=0.025), Z, Y)
     with pytest.raises(InputError, match="depth to be one of 8, 10, found 9"):
-        pack(replaced(depth=9), Z, Y)
+        pack(replaced(planes=True, depth=9), Z, Y)
 
 
 def test_size_limit():

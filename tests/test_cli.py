@@ -213,7 +213,11 @@ def damaged(data):
         (2, ["encode", "raw.yuv", "-o", "old", "--size", "7by5"]),
         (2, ["encode", "raw.yuv", "-o", "old", "--size", "8x6"]),
         (5, ["encode", "raw.yuv", "-o", "old", "--size", "7x5", "--max-pixels", "34"]),
+        (2, ["encode", "raw.yuv", "-o", "old", "--size", "7x5", "--background", "white"]),
+        (2, ["encode", "photo.png", "-o", "old", "--size", "7x5"]),
         (2, ["decode", "photo2.ycc", "-o", "old.y4m"]),
+        (2, ["import-compressai", "raw.yuv", "--model", "mbt2018", "-o", "-"]),
+        (2, ["import-compressai", "raw.yuv", "--model", "mbt2019", "-o", "new"]),
         (2, ["encode", "photo.png", "-o", "none/new.ycc"]),
         (2, ["encode", "photo.png", "-o", "old", "--max-pixels", "-1"]),
         (5, ["encode", "photo.png", "-o", "old", "--max-pixels", "34"]),
@@ -361,6 +365,13 @@ def test_importing_the_command_line_imports_nothing_heavy():
     ).stdout.split()
     assert "ycc_jax" in loaded
     assert not {"jax", "jaxlib", "flax", "numpy", "PIL", "numba", "tensorflow"} & set(loaded)
+
+
+def test_models_to_import_are_those_that_can_be():
+    from ycc_jax.compressai import MODELS
+
+    (choice,) = [p.type for p in cli.import_compressai.params if p.name == "model"]
+    assert set(choice.choices) == set(MODELS)
 
 
 def test_help_is_quick():

@@ -219,6 +219,10 @@ def test_another_model_is_told(reference, actual, model):
         ("context_prediction.mask", np.ones((18, 9, 5, 5)), "mask to be 1 for the 12 positions"),
         ("context_prediction.mask", np.zeros((18, 9, 5, 5)), "mask to be 1 for the 12 positions"),
         ("context_prediction.mask", np.ones((18, 9, 3, 3)), "mask to be 1 for the 12 positions"),
+        ("gaussian_conditional.scale_bound", np.zeros(0), r"scale_bound to be 0\.11, found \[\]"),
+        ("h_s.2.bias", np.zeros(13, complex), r"h_s\.2\.bias to hold real numbers, found complex"),
+        ("h_s.2.bias", np.array(["x"] * 13), r"h_s\.2\.bias to hold real numbers, found <U1"),
+        (7, np.zeros(13), "expected keys that are names, found 7"),
     ],
 )
 def test_what_is_missing_or_foreign_is_named(state, key, value, message):
@@ -278,6 +282,16 @@ def test_pytorch_files(state, tmp_path):
     for content in (tensors, training):
         torch.save(content, path)
         same(convert(read_state_dict(path), "mbt2018"), convert(state, "mbt2018"))
+
+    # Half of the digits, gradients, another storage: the values come through.
+    key = "h_s.2.bias"
+    other = torch.arange(13.0)
+    for value in (other.bfloat16(), torch.nn.Parameter(other), other.to_sparse(), other.double()):
+        torch.save({**tensors, key: value}, path)
+        np.testing.assert_array_equal(read_state_dict(path)[key], np.arange(13))
+    rough = {k: v.bfloat16() if v.is_floating_point() else v for k, v in tensors.items()}
+    torch.save(rough, path)
+    convert(read_state_dict(path), "mbt2018")
 
     torch.save({"epoch": 3}, path)
     with pytest.raises(ModelError, match="expected a state dict, or a dict with one"):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import configs
+from train.check import check_config
 from train.step import init_params, init_state, make_train_step, optimizer
 from ycc_jax.models import build
 
@@ -28,7 +29,7 @@ def test_the_systems_of_the_references_are_there():
 def test_config_traces_a_training_step(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert config.name == name
-    model, tx = build(**config.model.to_dict()), optimizer(config)
+    model, tx = check_config(config), optimizer(config)
     params = jax.eval_shape(lambda: init_params(model, 0))
     state = jax.eval_shape(lambda p: init_state(p, tx), params)
     batch = jax.ShapeDtypeStruct((2, 192, 256, 3), jnp.uint8)
@@ -43,6 +44,9 @@ def test_config_is_locked(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     with pytest.raises(AttributeError):
         config.train.stesp = 3
+
+
+NONE = {"hyperprior": "none", "context": "none", "levels": 0, "level_aware": False}
 
 
 @pytest.mark.parametrize(
@@ -61,10 +65,37 @@ def test_config_is_locked(name):
         ({"hyperprior": "scale"}, "hyperprior 'scale' expects context 'none'"),
         ({"alphas": (1.0, 0.25)}, "alphas must be positive and ascending"),
         ({"alphas": (1.0,), "levels": 0, "level_aware": False}, "alphas expect gain levels"),
+        ({"activation": "relu"}, "activation must be one of gdn, prelu, found 'relu'"),
+        ({"matrix": "bt999"}, "matrix must be one of bt601, bt709, bt2020"),
+        ({"M": 0}, "N and M must be at least 1"),
+        ({"levels": -1}, "levels and entropy_width must be at least 0"),
+        ({"transform": "joint", "layout": "separate"}, "a layout is of transform 'dlec'"),
+        ({**NONE, "likelihood": "asymmetric_gaussian"}, "has no other likelihood"),
         ({"likelihood": "laplacian"}, "likelihood must be one of gaussian, asymmetric_gaussian"),
     ],
 )
 def test_a_bad_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        model = build(**arguments)
-        jax.eval_shape(model.init, jax.random.PRNGKey(0), jnp.zeros((1, 64, 64, 3)), jnp.zeros(1))
+        build(**arguments)
+
+
+@pytest.mark.parametrize(
+    "name, section, fields, message",
+    [
+        ("smoke", "loss", {"metric": "msssim"}, "loss.metric must be one of mse, ms_ssim"),
+        ("smoke", "loss", {"space": "yuv"}, "loss.space must be one of rgb, ycbcr, found 'yuv'"),
+        ("smoke", "loss", {"lambdas": (0.1,)}, "expected 8 lambdas, found 1"),
+        ("dlec", "loss", {"lambdas": (0.0,)}, "expected lambdas above 0"),
+        ("smoke", "loss", {"space": "rgb"}, "closed_form_start expects loss.metric 'mse' and loss"),
+        ("dlec_gain_420", "loss", {"space": "rgb"}, "'ycbcr' for 4:2:0 planes, found 'rgb'"),
+        ("dlec_gain_420", "loss", {"metric": "ms_ssim"}, "of at least 322, for chroma planes"),
+        ("dlec_gain_ms_ssim", "data", {"crop": 128}, "expects data.crop of at least 161, found"),
+        ("dlec", "data", {"crop": 100}, "expected a crop of a multiple of 64, found 100"),
+        ("dlec", "model", {"context": "full"}, "context must be one of none, autoregressive"),
+    ],
+)
+def test_choices_that_do_not_fit_are_told_before_any_work(name, section, fields, message):
+    config = importlib.import_module(f"configs.{name}").get_config().unlock()
+    config[section].update(fields)
+    with pytest.raises(ValueError, match=message):
+        check_config(config)

@@ -29,6 +29,12 @@ def test_a_run_leaves_records_and_a_codec_model(tiny_run, tiny_config):
     header = read_header(workdir / "model")
     assert header["arguments"] == json.loads(json.dumps(tiny_config.model.to_dict()))
     assert header["training"]["steps"] == 4
+    # Validated once, so the last model is the best; its score is the mean over the levels.
+    (last,) = [line for line in lines if "eval/loss" in line]
+    losses = [last[f"eval_{level}/loss"] for level in range(8)]
+    np.testing.assert_allclose(last["eval/loss"], np.mean(losses), rtol=1e-6)
+    best = read_header(workdir / "best")
+    assert best["training"]["score"] == last["eval/loss"] and best["hash"] == header["hash"]
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run, tiny_config, tmp_path, monkeypatch):
@@ -120,7 +126,7 @@ def test_a_foreign_folder_named_model_is_not_replaced(tiny_config, tmp_path):
 
 def test_batch_must_fit_the_devices(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 3)
-    with pytest.raises(ValueError, match="divisible by the 3 devices, found 4"):
+    with pytest.raises(ValueError, match="divisible by the 3 devices of 1 processes, found 4"):
         loop.train_and_evaluate(tiny_config, str(tmp_path))
 
 

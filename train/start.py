@@ -36,8 +36,6 @@ def closed_form_start(
     Raises:
       ValueError: the model has no linear shortcut or does not know its level, or alpha is 0.
     """
-    if alpha <= 0:
-        raise ValueError(f"closed_form_start expects alpha > 0, found {alpha}")
     if not (model.linear_shortcut and model.level_aware):
         raise ValueError(
             "closed_form_start expects linear_shortcut and level_aware, found "
@@ -55,7 +53,13 @@ def closed_form_start(
 
 
 def closed_form_gain(M: int, lambdas: tuple[float, ...], alphas: tuple[float, ...]) -> np.ndarray:
-    """log of the gain of the shortcut's channels, (rates, alphas, M)."""
+    """log of the gain of the shortcut's channels, (rates, alphas, M).
+
+    Raises:
+      ValueError: an alpha is not positive: no gain would be right for chroma that has no weight.
+    """
+    if min(alphas) <= 0:
+        raise ValueError(f"gains in closed form expect alpha above 0, found {min(alphas)}")
     # A luma value of the transform weighs 1 / (1 + 2 alpha) in the loss. One of half-size chroma
     # covers four pixels and weighs 4 alpha / (1 + 2 alpha), so its step is that much finer.
     lambdas, alphas = np.asarray(lambdas)[:, None, None], np.asarray(alphas)[:, None]
@@ -70,9 +74,10 @@ def start_from(
 ) -> Any:
     """Parameters of another codec model, as a start; a line of rates is spread over a grid.
 
-    What has the same path and shape is taken. Of a model with gains for the rates alone, each rate
-    is repeated for every chroma weight; with the linear shortcut, its gains are then moved by what
-    the closed form says from `alpha`, with which it was trained, to each.
+    Every parameter must be there, at the same path and in the same shape. But of a model with gains
+    for the rates alone, each rate is repeated for every chroma weight; with the linear shortcut,
+    its gains are then moved by what the closed form says from `alpha`, with which it was trained,
+    to each.
 
     Args:
       name: folder or bundled name of the codec model.

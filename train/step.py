@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from train.loss import rate_distortion
+from train.resident import ResidentPictures, random_crops
 from ycc_jax.color import from_uint8
 from ycc_jax.gain import alpha_position
 from ycc_jax.models import HyperpriorModel
@@ -98,6 +99,46 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
         return {"step": step, "params": params, "ema": ema, "opt": opt}, metrics
 
     return train_step
+
+
+def make_train_chunk(
+    model: HyperpriorModel,
+    tx: optax.GradientTransformation,
+    config: Any,
+    steps: int,
+    by_picture: jax.sharding.Sharding | None = None,
+):
+    """Several steps as one program: (state, data) -> (state, metrics of each step, (steps,) each).
+
+    Data are the batches, uint8 (steps, B, H, W, 3), or `ResidentPictures`, of which each step cuts
+    its own batch. The device then waits for the host once a chunk, not once a step.
+
+    Args:
+      model, tx, config: of `make_train_step`.
+      steps: how many; the batches must be as many.
+      by_picture: how the batches that are cut are spread over the devices; None for one device.
+
+    Raises:
+      ValueError: another number of batches.
+    """
+    train_step = make_train_step(model, tx, config)
+
+    def train_chunk(state: State, data: Array | ResidentPictures) -> tuple[State, dict[str, Array]]:
+        if not isinstance(data, ResidentPictures):
+            if data.shape[0] != steps:
+                raise ValueError(f"expected {steps} batches, found {data.shape[0]}")
+            return jax.lax.scan(train_step, state, data)
+
+        def cut_and_step(state: State, _: None) -> tuple[State, dict[str, Array]]:
+            batch_size, crop = config.data.batch_size, config.data.crop
+            batch = random_crops(data, config.train.seed, state["step"], batch_size, crop)
+            if by_picture is not None:
+                batch = jax.lax.with_sharding_constraint(batch, by_picture)
+            return train_step(state, batch)
+
+        return jax.lax.scan(cut_and_step, state, length=steps)
+
+    return train_chunk
 
 
 def make_eval_step(model: HyperpriorModel, config: Any):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ycc_jax.color import LUMA_COEFFICIENTS
 from ycc_jax.prior import LIKELIHOODS
 from ycc_jax.transforms.dlec import LAYOUTS
 
@@ -9,6 +10,9 @@ CHOICES = {
     "transform": ("joint", "dlec"),
     "layout": LAYOUTS,
     "color_space": ("rgb", "ycbcr"),
+    "matrix": tuple(LUMA_COEFFICIENTS),
+    "color_range": ("full", "limited"),
+    "activation": ("gdn", "prelu"),
     "subsampling": ("444", "420"),
     "hyperprior": ("none", "scale", "mean_scale"),
     "context": ("none", "autoregressive"),
@@ -25,6 +29,16 @@ def check(model: Any) -> None:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {found!r}")
     direct = model.context == "none" and not model.level_aware
     for broken, message in (
+        (min(model.N, model.M) < 1, f"N and M must be at least 1, found {model.N} and {model.M}"),
+        (
+            min(model.levels, model.entropy_width) < 0,
+            "levels and entropy_width must be at least 0, found "
+            f"{model.levels} and {model.entropy_width}",
+        ),
+        (
+            model.transform == "joint" and model.layout != "branched",
+            f"a layout is of transform 'dlec', found {model.layout!r} with 'joint'",
+        ),
         (model.level_aware and not model.levels, "level_aware expects gain levels, found levels=0"),
         (model.alphas and not model.levels, "alphas expect gain levels, found levels=0"),
         (
@@ -48,6 +62,12 @@ def check(model: Any) -> None:
             model.hyperprior == "none" and bool(model.levels or model.context != "none"),
             "hyperprior 'none' expects levels=0 and context 'none', found "
             f"levels={model.levels}, {model.context!r}",
+        ),
+        (
+            model.hyperprior == "none"
+            and bool(model.likelihood != "gaussian" or model.entropy_width),
+            "hyperprior 'none' has no other likelihood and no entropy_width, found "
+            f"{model.likelihood!r} and {model.entropy_width}",
         ),
         (
             model.hyperprior == "scale" and not (direct and model.likelihood == "gaussian"),

@@ -61,7 +61,7 @@ class Header:
         subsampling: "444" or "420", the pictures that the network was made for.
         grey: the decoded picture has one channel, not three.
         alpha: weight of chroma that the picture was coded with, a value of `quantize_alpha`; None
-            if the model has one.
+            if the model has no grid of gains.
         planes: what was encoded are 4:2:0 planes of this `matrix` and `range`, not RGB.
         depth: bits of their samples, 8 or 10.
         siting: where their chroma samples sit, one of SITINGS.
@@ -133,6 +133,7 @@ def pack(header: Header, z: bytes, y: bytes) -> bytes:
         | _code("subsampling", header.subsampling, SUBSAMPLINGS) << 3
         | bool(header.grey) << 4
     )
+    _check_planes(header, InputError)
     extension = _pack_extension(header)
     colour |= bool(extension) << 5
     fixed = _FIXED.pack(
@@ -255,8 +256,9 @@ def _parse(data: bytes) -> tuple[Header, int, int, int]:
         range=RANGES[colour >> 2 & 1],
         subsampling=SUBSAMPLINGS[colour >> 3 & 1],
         grey=bool(colour >> 4 & 1),
-        **_parse_extension(extension),
+        **_parse_extension(extension, bool(colour >> 5 & 1)),
     )
+    _check_planes(header, CorruptStreamError)
     return header, offset, z_bytes, y_bytes
 
 
@@ -279,9 +281,25 @@ def _pack_extension(header: Header) -> bytes:
     return _EXTENSION.pack(flags, alpha)
 
 
-def _parse_extension(extension: bytes) -> dict:
+def _check_planes(header: Header, error: type[Exception]) -> None:
+    """What planes exclude, and what only planes have."""
+    if header.planes and (header.matrix == "rgb" or header.grey):
+        what = "grey" if header.grey else "a matrix 'rgb'"
+        raise error(f"expected planes in YCbCr, found {what}")
+    if not header.planes and (header.depth != 8 or header.siting != "center"):
+        raise error(
+            "expected depth 8 and siting center of what is not planes, found "
+            f"{header.depth} and {header.siting}"
+        )
+
+
+def _parse_extension(extension: bytes, present: bool) -> dict:
     flags, alpha = _EXTENSION.unpack(extension)
     siting = flags >> 2 & 3
+    if present and not flags:
+        raise CorruptStreamError("expected an extension that says something, found no flags")
+    if alpha and not flags >> 4 & 1:
+        raise CorruptStreamError(f"expected 0 in the place of alpha, found {alpha}")
     if flags >> 5 or siting >= len(SITINGS):
         raise CorruptStreamError(f"expected 0 in the reserved extension bits, found {flags:#04x}")
     return {

@@ -18,7 +18,7 @@ import warnings
 import click
 
 from ycc_jax import bitstream, files
-from ycc_jax.errors import InputError, YccError
+from ycc_jax.errors import InputError, LimitError, YccError
 
 _max_pixels_option = click.option(
     "--max-pixels",
@@ -152,6 +152,8 @@ def decode(source, output, model, max_pixels, quiet):
     from ycc_jax import images
 
     as_planes = header.planes and (output == "-" or files.is_planes_file(output))
+    if not as_planes and files.is_planes_file(output):
+        raise InputError(f"{output}: expected a picture's name, for no planes were encoded")
     if not as_planes:
         images.output_format(output)
     picture = _load(model).decode(data, max_pixels=max_pixels or None)
@@ -192,6 +194,8 @@ def import_compressai(checkpoint, model, output):
 
     CHECKPOINT is a PyTorch file (which needs PyTorch to be read) or an .npz of its arrays.
     """
+    if output == "-":
+        raise InputError("expected a folder to write, found standard output")
     from ycc_jax.compressai import import_checkpoint
 
     digest = import_checkpoint(checkpoint, model, output)
@@ -221,6 +225,8 @@ def main(arguments=None) -> int:
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        except MemoryError:
+            return _fail("expected input that fits the memory, found more", LimitError.exit_code)
         except OSError as error:
             named = error.filename is not None and error.strerror
             return _fail(f"{error.filename}: {error.strerror}" if named else error, 1)
@@ -262,7 +268,12 @@ def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix)
     described = {"matrix": matrix} if matrix else {}
     if range_:
         described["range"] = range_
-    if size is not None or os.path.splitext(source)[1].lower() == ".yuv":
+    ending = os.path.splitext(source)[1].lower()
+    if background is not None and (size is not None or files.is_planes_file(source)):
+        raise InputError(f"{source}: expected --background with a picture, found planes")
+    if size is not None and ending != ".yuv" and source != "-":
+        raise InputError(f"{source}: expected --size with a .yuv file or standard input")
+    if size is not None or ending == ".yuv":
         from ycc_jax import y4m
 
         width, _, height = (size or "").partition("x")

@@ -142,28 +142,33 @@ class Codec:
             return data, self._picture(header, y_hat)
 
     def _encode(self, image, quality, alpha, worth):
-        planes = isinstance(image, Planes)
-        header = dict(self._settings(quality, alpha), **self._colour)
-        if planes:
-            header.update({k: getattr(image, k) for k in ("matrix", "range", "depth", "siting")})
+        fields = {**self._settings(quality, alpha), **self._colour}
+        fields["planes"] = isinstance(image, Planes)
+        if fields["planes"]:
+            fields.update({k: getattr(image, k) for k in ("matrix", "range", "depth", "siting")})
             height, width = image.height, image.width
         else:
             image = np.asarray(image)
-            header["grey"] = image.ndim == 2
-            image = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                found = image.shape[:2] if header["grey"] else image.shape
+            fields["grey"] = image.ndim == 2
+            colour = np.repeat(image[..., None], 3, axis=-1) if fields["grey"] else image
+            if image.dtype != np.uint8 or colour.shape[2:] != (3,) or not image.size:
                 raise InputError(
                     "expected a uint8 picture (H, W, 3) or (H, W) of at least 1x1, "
-                    f"found {image.dtype} {found}"
+                    f"found {image.dtype} {image.shape}"
                 )
-            height, width = image.shape[:2]
-        level = self._level(header["quality"], header["alpha"])
+            height, width = colour.shape[:2]
+            image = colour
         with memory_for((height, width)):
-            latents = self.stages.analyse(self._input(image), level)
+            return self._code(image, worth, {**fields, "height": height, "width": width})
+
+    def _code(self, image, worth, fields):
+        """The stream, its header, and y_hat."""
+        level = self._level(fields["quality"], fields["alpha"])
+        latents = self.stages.analyse(self._input(image), level)
         self._check_finite(*latents)
         z = self.stages.factorized_symbols(latents[-1])
-        symbols, indexes = [], []
+        symbols = [np.zeros((0, self.net.M), np.int32)]
+        indexes = [np.zeros((0, self.net.M), np.int32)]
 
         def exchange(rows, columns, mean, index):
             symbols.append(self._quantize(latents[0][rows, columns] - mean, index, worth))
@@ -171,24 +176,17 @@ class Codec:
             return symbols[-1]
 
         y_hat = self.stages.code(z, level, exchange)
-        symbols, indexes = (
-            np.concatenate(a or [np.zeros((0, self.net.M), np.int32)]) for a in (symbols, indexes)
-        )
+        y, indexes = np.concatenate(symbols), np.concatenate(indexes)
         header = bitstream.Header(
-            width=width,
-            height=height,
             model_id=self.model.model_id,
             weights_hash=self.model.weights_hash,
-            symbols_crc=symbols_crc(z, symbols),
+            symbols_crc=symbols_crc(z, y),
             subsampling=self.net.subsampling,
-            planes=planes,
-            **header,
+            **fields,
         )
         tables, options = self.model.tables, {"backend": self.backend}
         z_section = range_coder.encode(z, channel_indexes(z.shape), tables["z"], **options)
-        y_section = b""
-        if symbols.size:
-            y_section = range_coder.encode(symbols, indexes, tables["y"], **options)
+        y_section = range_coder.encode(y, indexes, tables["y"], **options) if y.size else b""
         return bitstream.pack(header, z_section, y_section), header, y_hat
 
     def _input(self, image):
@@ -332,7 +330,7 @@ class Codec:
             raise CorruptStreamError(
                 f"expected {'an' if self.net.alphas else 'no'} alpha, found {header.alpha}"
             )
-        if header.planes and (self.net.transform != "dlec" or header.grey):
+        if header.planes and self.net.transform != "dlec":
             raise CorruptStreamError("expected a picture in RGB or grey, found planes")
 
 

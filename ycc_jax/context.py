@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ycc_jax.gain import level_weights
-from ycc_jax.layers import leaky_relu
+from ycc_jax.layers import Dense, leaky_relu, widen
 
 Array = jax.Array
 
@@ -37,6 +37,7 @@ class MaskedContext(nn.Module):
         )
         kernel = self.param("kernel", fan_in, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = kernel.astype(y_hat.dtype)
         if y_hat.ndim == 3:
             return y_hat.reshape(y_hat.shape[0], -1) @ kernel.reshape(-1, self.features) + bias
 
@@ -47,7 +48,7 @@ class MaskedContext(nn.Module):
         # A negative pad drops the row or column that the last output would need but no tap reads.
         above = conv(kernel[:10].reshape(2, 5, *shape[1:]), [(2, -1), (2, 2)])
         left = conv(kernel[10:].reshape(1, 2, *shape[1:]), [(0, 0), (2, -1)])
-        return above + left + bias
+        return (above + left + bias).astype(y_hat.dtype)
 
 
 class EntropyParameters(nn.Module):
@@ -73,20 +74,21 @@ class EntropyParameters(nn.Module):
         self, features: Array, level: Array | None = None, unit: Array | None = None
     ) -> tuple[Array, ...]:
         """features (B, ..., F), level as in `gain`, unit broadcastable to (B, ..., M) -> mean, then
-        the scales."""
-        h = nn.Dense(self.widths[0], name="hidden_0")(features)
+        the scales, in float32 whatever the dtype of the features."""
+        h = Dense(self.widths[0], name="hidden_0")(features)
         if self.grid:
             shape = (*self.grid, self.widths[0])
             table = self.param("level", nn.initializers.zeros, shape)
             shift = level_weights(level, self.grid) @ table.reshape(-1, self.widths[0])
-            h = h + shift.reshape(shift.shape[0], *[1] * (h.ndim - 2), -1)
+            h = (h + shift.reshape(shift.shape[0], *[1] * (h.ndim - 2), -1)).astype(h.dtype)
         h = leaky_relu(h)
-        h = leaky_relu(nn.Dense(self.widths[1], name="hidden_1")(h))
+        # A mean may be hundreds of quantiser steps, so the last product is in float32.
+        h = widen(leaky_relu(Dense(self.widths[1], name="hidden_1")(h)))
         outputs = (1 + self.scales) * self.M
         if not self.grid:
-            return split_parameters(nn.Dense(outputs, name="output")(h), self.scales)
+            return split_parameters(Dense(outputs, name="output")(h), self.scales)
         # Zero at the start: every channel then has the mean 0 and the scale its gain suggests.
-        h = nn.Dense(outputs, kernel_init=nn.initializers.zeros, name="output")(h)
+        h = Dense(outputs, kernel_init=nn.initializers.zeros, name="output")(h)
         mean, *log_scales = split_parameters(h, self.scales)
         return unit * mean, *(unit * jnp.exp(jnp.clip(s, -8.0, 8.0)) for s in log_scales)
 

@@ -1,6 +1,7 @@
 """Whole files in and out, where "-" is standard input or output and an output appears at once."""
 
 import contextlib
+import mmap
 import os
 import stat
 import sys
@@ -27,6 +28,21 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def map_bytes(path: str | os.PathLike) -> bytes | mmap.mmap:
+    """As `read_bytes`, but of a regular file only what is used is read: it may be a film.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if path == "-" or not os.path.isfile(path) or not os.path.getsize(path):
+        return read_bytes(path)
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 

@@ -2,8 +2,13 @@
 
 Layout NHWC, kernels (height, width, in, out). Strided convolutions pad k // 2 on every side, as the
 published PyTorch models do; XLA's "SAME" is lopsided at stride 2 and would shift every weight.
+
+A layer multiplies in the dtype of its input and returns that dtype; `computing_in` chooses it.
+Parameters and their gradients are float32: kernels are cast where they are used, and biases and
+slopes, whose gradients are long sums, are not.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import flax.linen as nn
@@ -30,13 +35,27 @@ class Conv(nn.Module):
         k, s = self.kernel, self.stride
         kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = kernel.astype(x.dtype)
         if k == 1 and s == 1:
-            return x @ kernel[0, 0] + bias
+            return (x @ kernel[0, 0] + bias).astype(x.dtype)
         pad = [(k // 2, k // 2)] * 2
-        x = jax.lax.conv_general_dilated(
+        y = jax.lax.conv_general_dilated(
             x, kernel, (s, s), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        return x + bias
+        return (y + bias).astype(x.dtype)
+
+
+class Dense(nn.Module):
+    """Matrix product over the channels: (..., C) -> (..., features)."""
+
+    features: int
+    kernel_init: Any = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return (x @ kernel.astype(x.dtype) + bias).astype(x.dtype)
 
 
 class ConvTranspose(nn.Module):
@@ -56,6 +75,7 @@ class ConvTranspose(nn.Module):
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", self.kernel_init, (5, 5, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = kernel.astype(x.dtype)
         # Output 2m meets taps 4, 2, 0 at x[m-1], x[m], x[m+1]; 2m+1 taps 3, 1 at x[m], x[m+1].
         phases = ((slice(4, None, -2), (1, 1)), (slice(3, None, -2), (0, 1)))
         b, h, w, _ = x.shape
@@ -74,7 +94,7 @@ class ConvTranspose(nn.Module):
                 )
             rows.append(jnp.stack(row, axis=3))  # (B, H, W, column parity, F)
         y = jnp.stack(rows, axis=2)  # (B, H, row parity, W, column parity, F)
-        return y.reshape(b, 2 * h, 2 * w, self.features) + bias
+        return (y.reshape(b, 2 * h, 2 * w, self.features) + bias).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -116,9 +136,9 @@ class GDN(nn.Module):
         c = x.shape[-1]
         beta = self.param("beta", lambda _: jnp.sqrt(jnp.ones(c) + _PEDESTAL))
         gamma = self.param("gamma", lambda _: jnp.sqrt(0.1 * jnp.eye(c) + _PEDESTAL))
-        energy = (x * x) @ _nonnegative(gamma, 0.0)
-        norm = energy + _nonnegative(beta, 1e-6)
-        return x * (jnp.sqrt(norm) if self.inverse else jax.lax.rsqrt(norm))
+        energy = (x * x) @ _nonnegative(gamma, 0.0).astype(x.dtype)
+        norm = energy + _nonnegative(beta, 1e-6)  # float32
+        return (x * (jnp.sqrt(norm) if self.inverse else jax.lax.rsqrt(norm))).astype(x.dtype)
 
 
 class PReLU(nn.Module):
@@ -127,7 +147,7 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         slope = self.param("slope", nn.initializers.constant(0.25), ())
-        return jnp.where(x >= 0, x, slope * x)
+        return jnp.where(x >= 0, x, (slope * x).astype(x.dtype))
 
 
 def activation(kind: str, inverse: bool = False) -> nn.Module:
@@ -139,6 +159,31 @@ def activation(kind: str, inverse: bool = False) -> nn.Module:
     raise ValueError(f"activation must be 'gdn' or 'prelu', found {kind!r}")
 
 
+def widen(x: Array) -> Array:
+    """Half precision to float32; float32 and float64 stay."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def leaky_relu(x: Array) -> Array:
     """Leaky ReLU with PyTorch's slope 0.01, of the hyperprior's nets."""
     return jax.nn.leaky_relu(x, 0.01)
+
+
+def computing_in(dtype: str) -> AbstractContextManager:
+    """A context in which every convolution, and what follows it, computes in `dtype`.
+
+    It casts the inputs of convolutions; what stands beside them (the lapped shortcut) stays as it
+    is. Only the forward pass of training enters it.
+
+    Raises:
+      ValueError: the dtype is neither "float32" nor "bfloat16".
+    """
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"compute_dtype must be float32 or bfloat16, found {dtype!r}")
+
+    def cast(call: Any, args: tuple, kwargs: dict, context: Any) -> Any:
+        if isinstance(context.module, (Conv, ConvTranspose)) and context.method_name == "__call__":
+            args = (args[0].astype(dtype),)
+        return call(*args, **kwargs)
+
+    return nn.intercept_methods(cast)

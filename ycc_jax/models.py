@@ -26,6 +26,7 @@ from ycc_jax.arguments import check
 from ycc_jax.entropy import factorized
 from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.gain import GainUnits
+from ycc_jax.layers import computing_in, widen
 from ycc_jax.prior import LIKELIHOODS, Prior
 from ycc_jax.quantize import add_noise, round_ste
 from ycc_jax.transforms.dlec import DlecAnalysis, DlecSynthesis
@@ -64,6 +65,9 @@ class HyperpriorModel(nn.Module):
       surrogate: what stands for rounding in training. "noise": uniform noise everywhere (Minnen
         2018). "mixed": noise for the rate of y and z; all that a decoder computes from symbols is
         computed from rounded ones, with a straight-through gradient.
+      compute_dtype: of the convolutions and dense layers in `__call__`, which training calls:
+        "float32" or "bfloat16". Parameters, latents, gains, densities and colour are float32. Not
+        an argument of a codec model, which computes in float32: `build(...).clone(compute_dtype=)`.
     """
 
     N: int = 192
@@ -87,6 +91,7 @@ class HyperpriorModel(nn.Module):
     density_offset: bool = False
     entropy_width: int = 0
     surrogate: str = "noise"
+    compute_dtype: str = "float32"
 
     @property
     def stride(self) -> int:
@@ -101,7 +106,6 @@ class HyperpriorModel(nn.Module):
         return (self.levels, len(self.alphas)) if self.alphas else (self.levels,)
 
     def setup(self):
-        check(self)
         N, M = self.N, self.M
         if self.transform == "dlec":
             options = (self.activation, self.linear_shortcut, self.layout)
@@ -149,7 +153,7 @@ class HyperpriorModel(nn.Module):
             if self.color_space == "ycbcr":
                 x = color.rgb_to_ycbcr(x, self.matrix, self.color_range)
             y = self.analysis_net(x - self.input_offset)
-        return y * gain
+        return widen(y) * gain
 
     def synthesise(self, y_hat: Array, level: Array) -> Picture:
         """Gained latent y_hat -> the picture, RGB or (`subsampling` "420") planes, not clipped."""
@@ -160,8 +164,8 @@ class HyperpriorModel(nn.Module):
     def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
         """Gained latent y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), by "dlec"."""
         (_, inverse), _ = self.gains(level)
-        luma, chroma = self.synthesis_net(y_hat * inverse)
-        return luma + self.input_offset, chroma + self.input_offset
+        planes = self.synthesis_net(y_hat * inverse)
+        return tuple(widen(plane) + self.input_offset for plane in planes)
 
     def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
         """Gained latent y_hat -> RGB (B, H, W, 3), not clipped."""
@@ -169,7 +173,7 @@ class HyperpriorModel(nn.Module):
             planes = self.synthesise_planes(y_hat, level)
             return color.ycbcr420_to_rgb(*planes, self.matrix, self.color_range)
         (_, inverse), _ = self.gains(level)
-        x = self.synthesis_net(y_hat * inverse) + self.input_offset
+        x = widen(self.synthesis_net(y_hat * inverse)) + self.input_offset
         if self.color_space == "rgb":
             return x
         return color.ycbcr_to_rgb(x, self.matrix, self.color_range)
@@ -187,7 +191,7 @@ class HyperpriorModel(nn.Module):
     def hyper_analyse(self, y: Array, level: Array) -> Array:
         """Gained y -> gained hyper-latent z (B, H/64, W/64, N)."""
         _, (gain, _) = self.gains(level)
-        return self.prior.hyper_analyse(y) * gain
+        return widen(self.prior.hyper_analyse(y)) * gain
 
     def hyper_synthesise(self, z_hat: Array, level: Array) -> Array:
         """Gained z_hat -> hyper features (B, H/16, W/16, F)."""
@@ -224,7 +228,8 @@ class HyperpriorModel(nn.Module):
           `metrics`, scalars by name: bpp_y, bpp_z and bpp, bits per pixel as means over the batch.
 
         Raises:
-          ValueError: H or W is not a multiple of `stride`, or x is of the other kind.
+          ValueError: H or W is not a multiple of `stride`, x is of the other kind, or the
+            compute_dtype is unknown.
         """
         if isinstance(x, tuple) != (self.subsampling == "420"):
             raise ValueError(f"expected a picture in {self.subsampling}, found the other form")
@@ -233,20 +238,21 @@ class HyperpriorModel(nn.Module):
             raise ValueError(
                 f"expected sides that are multiples of {self.stride}, found {height} x {width}"
             )
-        y = self.analyse(x, level)
-        if self.hyperprior == "none":
-            y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
-            bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
-            bits_z = jnp.zeros_like(bits_y)
-        else:
-            z = self.hyper_analyse(y, level)
-            z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
-            bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
-            y_hat, bits_y = self.code(y, self.hyper_synthesise(z_hat, level), level, key)
+        with computing_in(self.compute_dtype):
+            y = self.analyse(x, level)
+            if self.hyperprior == "none":
+                y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
+                bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
+                bits_z = jnp.zeros_like(bits_y)
+            else:
+                z = self.hyper_analyse(y, level)
+                z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
+                bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
+                y_hat, bits_y = self.code(y, self.hyper_synthesise(z_hat, level), level, key)
+            x_hat = self.synthesise(y_hat, level)
         pixels = height * width
         bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
         metrics = {"bpp_y": bpp_y, "bpp_z": bpp_z, "bpp": bpp_y + bpp_z}
-        x_hat = self.synthesise(y_hat, level)
         return {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
 
     def code(self, y: Array, hyper: Array, level: Array, key: Array | None) -> tuple[Array, Array]:
@@ -279,15 +285,19 @@ def build(**arguments: Any) -> HyperpriorModel:
     """A model from its arguments, as configs and codec models store them.
 
     Raises:
-      ValueError: an unknown argument; the message lists the known ones.
+      ValueError: an unknown argument, one out of range, or several that do not fit together; the
+        message says what was expected.
     """
     known = {f.name for f in dataclasses.fields(HyperpriorModel)} - {"parent", "name"}
+    known -= {"compute_dtype"}  # of a training run, not of the model
     unknown = set(arguments) - known
     if unknown:
         raise ValueError(
             f"unknown model arguments {sorted(unknown)}; expected some of {sorted(known)}"
         )
     # JSON has no tuples, and modules are hashed.
-    return HyperpriorModel(
+    model = HyperpriorModel(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     )
+    check(model)
+    return model

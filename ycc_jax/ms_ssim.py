@@ -59,6 +59,11 @@ def ms_ssim(x, x_hat, data_range=1.0, scales=5):
     return _compiled(x, x_hat, data_range, scales, jnp)
 
 
+def smallest_side(scales=5):
+    """Least height and width: the coarsest scale must hold a window."""
+    return 2 * RADIUS * 2 ** (scales - 1) + 1
+
+
 def decibels(ms_ssim):
     """-10 log10(1 - MS-SSIM) in dB, elementwise; inf at 1. JAX or NumPy arrays, or a number.
 
@@ -162,9 +167,8 @@ def _check(x, x_hat, data_range, scales):
     if not 0 < data_range < np.inf:
         raise ValueError(f"data_range must be positive and finite, found {data_range!r}")
     height, width = x.shape[1:3]
-    too_small = 2 * RADIUS * 2 ** (scales - 1)
-    if min(height, width) <= too_small:
+    if min(height, width) < smallest_side(scales):
         raise ValueError(
-            f"MS-SSIM of {scales} scales needs height and width above {too_small}, "
+            f"MS-SSIM of {scales} scales needs height and width above {smallest_side(scales) - 1}, "
             f"found {height}x{width}"
         )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from ycc_jax.context import EntropyParameters, MaskedContext, split_parameters
 from ycc_jax.entropy import asymmetric, gaussian
 from ycc_jax.entropy.factorized import FactorizedDensity
+from ycc_jax.layers import widen
 from ycc_jax.transforms.hyper import HyperAnalysis, HyperSynthesis
 
 Array = jax.Array
@@ -83,14 +84,16 @@ class Prior(nn.Module):
         """Mean and scales of y, from hyper features and, with a context, the coded part of y_hat.
 
         Args:
-          hyper: (B, h, w, F); or single positions (K, F).
+          hyper: (B, h, w, F); or single positions (K, F). The nets compute in its dtype.
           y_hat: (B, h, w, M); or the gathered neighbours (K, 12, M). Ignored without a context.
           level: as in `gain.level_weights`; for single positions B = 1.
           gain: of y at that level, (B, 1, 1, M).
 
         Returns:
-          Mean, then one or two scales, each (B, h, w, M) or (K, M).
+          Mean, then one or two scales, each (B, h, w, M) or (K, M), in float32.
         """
+        if not self.has_nets:
+            hyper = widen(hyper)
         if self.hyperprior == "scale":
             return jnp.zeros_like(hyper), hyper
         if not self.has_nets:
@@ -105,7 +108,7 @@ class Prior(nn.Module):
                 # Comparable channels at every level; 1/4 keeps those small that are drowned by the
                 # quantiser.
                 y_hat = y_hat * jax.lax.rsqrt((unit[:, 0] if single else unit) ** 2 + 0.25)
-            features.append(self.context_net(y_hat))
+            features.append(self.context_net(y_hat.astype(hyper.dtype)))
         if self.aware and single:
             unit = unit[:, 0, 0]
         return self.entropy_parameters(jnp.concatenate(features, axis=-1), level, unit)

@@ -48,7 +48,7 @@ class Stages:
         return np.rint(latent - self.offset).astype(np.int32)
 
     def code(self, z: np.ndarray, level: np.ndarray, exchange: wavefront.Exchange) -> np.ndarray:
-        """y_hat (h, w, M), from the symbols of z and those of y that `exchange` gives.
+        """y_hat (h, w, M), float32, from the symbols of z and those of y that `exchange` gives.
 
         With a context y goes wave by wave (`wavefront.code`), without one all at once, in raster
         order; without a hyperprior nothing is left to exchange.
@@ -61,7 +61,7 @@ class Stages:
             mean, index = (np.asarray(a)[0] for a in self._parameters(level, hyper[None], None))
             rows, columns = (a.ravel() for a in np.indices(mean.shape[:2]))
             symbols = exchange(rows, columns, mean[rows, columns], index[rows, columns])
-            return symbols.reshape(mean.shape) + mean
+            return symbols.reshape(mean.shape).astype(np.float32) + mean
 
         def step(*positions):
             return tuple(np.asarray(a) for a in self._parameters(level, *positions))

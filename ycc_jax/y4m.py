@@ -183,7 +183,7 @@ def write(planes: Planes, target: str | os.PathLike) -> None:
 def _read(source):
     if hasattr(source, "read"):
         return getattr(source, "name", "picture"), source.read()
-    return "standard input" if source == "-" else source, files.read_bytes(source)
+    return "standard input" if source == "-" else source, files.map_bytes(source)
 
 
 def _write(data, target):
