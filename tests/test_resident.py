@@ -100,6 +100,7 @@ def tiny():
     config = smoke().unlock()
     config.model.update(N=2, M=4, transform="joint", color_space="rgb", linear_shortcut=False)
     config.model.update(hyperprior="none", context="none", levels=0, level_aware=False)
+    config.model.entropy_width = 0
     config.loss.update(lambdas=(0.01,), space="rgb", balance=0.0)
     config.data.update(batch_size=2, crop=64)
     return build(**config.model.to_dict()), optimizer(config), config

@@ -32,7 +32,7 @@ from configs.minnen_gain import get_config as minnen_gain
 
 def get_config():
     config = minnen_gain().unlock()
-    config.model.update(N=8, M=16, context="none", levels=2)
+    config.model.update(N=8, M=16, activation="prelu", context="none", levels=2)
     config.loss.lambdas = (0.01, 0.1)
     config.optim.update(learning_rate=1e-3, warmup_steps=1)
     config.data.update(batch_size=4, crop=64)

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ycc_jax.checkpoint import load_model
-from ycc_jax.codec import find_model
+from ycc_jax.checkpoint import find_model, load_model
 from ycc_jax.color import from_uint8
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.transforms.lapped import kept_channels

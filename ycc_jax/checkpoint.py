@@ -28,6 +28,8 @@ from ycc_jax.errors import ModelError
 from ycc_jax.models import build
 
 FORMAT_VERSION = 1
+BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED_DEFAULT = "dlec_gain_small"
 _FIELDS = ("cdf", "length", "offset")
 # What NumPy, zipfile and json raise on damaged files, beside their own classes.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError)
@@ -134,6 +136,26 @@ def check_export_path(path: str | Path) -> Path:
     if path.exists() and not (path / "model.json").is_file():
         raise ValueError(
             f"{path}: expected nothing or a codec model to replace, found another file"
+        )
+    return path
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The folder of a codec model, found by its path or as a bundled model's name.
+
+    Raises:
+      ModelError: neither; the message lists the bundled models.
+    """
+    name = BUNDLED_DEFAULT if model is None else model
+    path = BUNDLED / str(name)
+    # A folder wins over a bundled model of that name, but only one that is a model.
+    if model is not None and (Path(model) / "model.json").is_file():
+        path = Path(model)
+    if not path.is_dir():
+        bundled = sorted(p.name for p in BUNDLED.glob("*") if p.is_dir())
+        raise ModelError(
+            f"expected a codec model folder or one of the bundled models {bundled}, "
+            f"found {str(name)!r}"
         )
     return path
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from ycc_jax import bitstream, rdo
-from ycc_jax.checkpoint import CodecModel, load_model
+from ycc_jax.checkpoint import CodecModel, find_model, load_model
 from ycc_jax.color import rgb_to_ycbcr, to_uint8
 from ycc_jax.entropy import range_coder
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
@@ -21,8 +21,6 @@ from ycc_jax.stages import Stages
 
 DEFAULT_QUALITY = 50.0
 DEFAULT_ALPHA = 0.25  # what models without a grid of gains are trained with
-BUNDLED = Path(__file__).parent / "bundled"
-BUNDLED_DEFAULT = "dlec_gain_small"
 
 
 def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
@@ -37,26 +35,6 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
       ModelError: no such model, or a damaged one.
     """
     return Codec(load_model(find_model(model)), backend=backend)
-
-
-def find_model(model: str | Path | None = None) -> Path:
-    """The folder of a codec model, found by its path or as a bundled model's name.
-
-    Raises:
-      ModelError: neither; the message lists the bundled models.
-    """
-    name = BUNDLED_DEFAULT if model is None else model
-    path = BUNDLED / str(name)
-    # A folder wins over a bundled model of that name, but only one that is a model.
-    if model is not None and (Path(model) / "model.json").is_file():
-        path = Path(model)
-    if not path.is_dir():
-        bundled = sorted(p.name for p in BUNDLED.glob("*") if p.is_dir())
-        raise ModelError(
-            f"expected a codec model folder or one of the bundled models {bundled}, "
-            f"found {str(name)!r}"
-        )
-    return path
 
 
 def enable_compilation_cache() -> None:

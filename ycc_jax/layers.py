@@ -9,6 +9,7 @@ slopes, whose gradients are long sums, are not.
 """
 
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +17,91 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+
+
+def _conv(x: Array, kernel: Array, stride: int) -> Array:
+    pad = [(size // 2, size // 2) for size in kernel.shape[:2]]
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pad, dimension_numbers=layout)
+
+
+def _kernel_gradient(x: Array, g: Array, size: int, stride: int) -> Array:
+    """Gradient of the kernel of `_conv`, of x's channels to g's, given that of its output."""
+    kernel = jax.ShapeDtypeStruct((size, size, x.shape[-1], g.shape[-1]), x.dtype)
+    (gradient,) = jax.linear_transpose(lambda kernel: _conv(x, kernel, stride), kernel)(g)
+    return gradient
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv(x: Array, kernel: Array, stride: int) -> Array:
+    """x (B, H, W, C), odd kernel (k, k, C, F) -> (B, ceil(H/stride), ceil(W/stride), F).
+
+    Its gradients, like those of `conv_transpose`, are the same sums as automatic ones, in forms that
+    XLA compiles better.
+    """
+    return _conv(x, kernel, stride)
+
+
+def _conv_fwd(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return _conv(x, kernel, stride), (x, kernel)
+
+
+def _conv_bwd(stride: int, inputs: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = inputs
+    size, _, channels, features = kernel.shape
+    if (size, stride) == (5, 2) and jax.default_backend() == "cpu":
+        # The automatic one multiplies by inserted zeros there.
+        dx = conv_transpose(g, kernel.swapaxes(2, 3))[:, : x.shape[1], : x.shape[2]]
+    else:
+        (dx,) = jax.linear_transpose(lambda x: _conv(x, kernel, stride), x)(g)
+    if stride == 1 and 4 * features < channels:
+        # With g sliding over x, not x over g: on CPUs 20 times as fast for two features of 128.
+        return dx, _kernel_gradient(g, x, size, 1)[::-1, ::-1].swapaxes(2, 3)
+    return dx, _kernel_gradient(x, g, size, stride)
+
+
+conv.defvjp(_conv_fwd, _conv_bwd)
+
+
+@jax.custom_vjp
+def conv_transpose(x: Array, kernel: Array) -> Array:
+    """x (B, H, W, C), kernel (5, 5, C, F) -> (B, 2H, 2W, F): the adjoint of `conv` at stride 2.
+
+    In polyphase form, as four ordinary convolutions with the taps that meet each output parity: the
+    dilated form multiplies by inserted zeros.
+    """
+    # Output 2m meets taps 4, 2, 0 at x[m-1], x[m], x[m+1]; 2m+1 taps 3, 1 at x[m], x[m+1].
+    phases = ((slice(4, None, -2), (1, 1)), (slice(3, None, -2), (0, 1)))
+    b, h, w, _ = x.shape
+    rows = []
+    for tap_rows, pad_rows in phases:
+        row = []
+        for tap_cols, pad_cols in phases:
+            row.append(
+                jax.lax.conv_general_dilated(
+                    x,
+                    kernel[tap_rows, tap_cols],
+                    (1, 1),
+                    [pad_rows, pad_cols],
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                )
+            )
+        rows.append(jnp.stack(row, axis=3))  # (B, H, W, column parity, F)
+    y = jnp.stack(rows, axis=2)  # (B, H, row parity, W, column parity, F)
+    return y.reshape(b, 2 * h, 2 * w, kernel.shape[-1])
+
+
+def _conv_transpose_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return conv_transpose(x, kernel), (x, kernel)
+
+
+def _conv_transpose_bwd(inputs: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = inputs
+    dx = _conv(g, kernel.swapaxes(2, 3), 2)
+    return dx, _kernel_gradient(g, x, 5, 2).swapaxes(2, 3)
+
+
+conv_transpose.defvjp(_conv_transpose_fwd, _conv_transpose_bwd)
 
 
 class Conv(nn.Module):
@@ -38,11 +124,7 @@ class Conv(nn.Module):
         kernel = kernel.astype(x.dtype)
         if k == 1 and s == 1:
             return (x @ kernel[0, 0] + bias).astype(x.dtype)
-        pad = [(k // 2, k // 2)] * 2
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (s, s), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return (y + bias).astype(x.dtype)
+        return (conv(x, kernel, s) + bias).astype(x.dtype)
 
 
 class Dense(nn.Module):
@@ -63,9 +145,6 @@ class ConvTranspose(nn.Module):
 
     Equals PyTorch's ConvTranspose2d(kernel 5, stride 2, padding 2, output_padding 1), with the
     kernel stored as (5, 5, in, out): out[o] = sum over i of x[i] * kernel[o - 2 i + 2].
-    Written in polyphase form, as four ordinary convolutions with the taps that meet each output
-    parity: the dilated form multiplies by inserted zeros, and its kernel gradient is pathologically
-    slow on XLA's CPU backend.
     """
 
     features: int
@@ -75,26 +154,7 @@ class ConvTranspose(nn.Module):
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", self.kernel_init, (5, 5, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        kernel = kernel.astype(x.dtype)
-        # Output 2m meets taps 4, 2, 0 at x[m-1], x[m], x[m+1]; 2m+1 taps 3, 1 at x[m], x[m+1].
-        phases = ((slice(4, None, -2), (1, 1)), (slice(3, None, -2), (0, 1)))
-        b, h, w, _ = x.shape
-        rows = []
-        for tap_rows, pad_rows in phases:
-            row = []
-            for tap_cols, pad_cols in phases:
-                row.append(
-                    jax.lax.conv_general_dilated(
-                        x,
-                        kernel[tap_rows, tap_cols],
-                        (1, 1),
-                        [pad_rows, pad_cols],
-                        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                    )
-                )
-            rows.append(jnp.stack(row, axis=3))  # (B, H, W, column parity, F)
-        y = jnp.stack(rows, axis=2)  # (B, H, row parity, W, column parity, F)
-        return (y.reshape(b, 2 * h, 2 * w, self.features) + bias).astype(x.dtype)
+        return (conv_transpose(x, kernel.astype(x.dtype)) + bias).astype(x.dtype)
 
 
 @jax.custom_vjp
