@@ -37,7 +37,8 @@ def tfc(session):
     install(session, ".[test,tfc]")
     # Fails here if the real coder does not load; the tests would only skip it.
     session.run("python", "-c", "import tensorflow_compression_ops", silent=True)
-    test(session)
+    # Slow ones are about training, which has nothing to do with the coder; `newest` runs them.
+    test(session, "-m", "not slow")
 
 
 @nox.session(python=TFC_PYTHON, default=False)
@@ -62,7 +63,7 @@ def install(session, *packages):
     session.install(*packages)
 
 
-def test(session):
+def test(session, *selection):
     """Runs pytest on the installed package: the safe path keeps the checkout out of sys.path."""
-    arguments = session.posargs or ["--durations=10"]
+    arguments = session.posargs or ["--durations=10", *selection]
     session.run("pytest", *arguments, env={"PYTHONSAFEPATH": "1"})

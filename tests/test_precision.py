@@ -10,6 +10,8 @@ from train.loss import rate_distortion
 from ycc_jax.layers import GDN, Conv, ConvTranspose, Dense, PReLU, computing_in
 from ycc_jax.models import build
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = VARIANTS | {
     "gdn_shortcut": dict(levels=2, activation="gdn", linear_shortcut=True, surrogate="mixed")
 }

@@ -36,8 +36,8 @@ def _kernel_gradient(x: Array, g: Array, size: int, stride: int) -> Array:
 def conv(x: Array, kernel: Array, stride: int) -> Array:
     """x (B, H, W, C), odd kernel (k, k, C, F) -> (B, ceil(H/stride), ceil(W/stride), F).
 
-    Its gradients, like those of `conv_transpose`, are the same sums as automatic ones, in forms that
-    XLA compiles better.
+    The gradients of this and of `conv_transpose` are the automatic ones' sums, in forms that XLA
+    compiles better.
     """
     return _conv(x, kernel, stride)
 
