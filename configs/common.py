@@ -55,13 +55,17 @@ def default() -> ConfigDict:
     config.data.data_dir = ""  # of TFDS
     config.data.batch_size = 16  # of all devices and processes together
     config.data.crop = 256
-    config.data.loader = "memory"  # or "grain", which streams
+    # "memory": decoded once, cut on the host; "grain": decoded as drawn; "resident": decoded once,
+    # kept on the devices and cut there (the same distribution, other random numbers).
+    config.data.loader = "memory"
     config.data.workers = 0  # processes of the grain loader
 
     config.train = ConfigDict()
     config.train.steps = 1_000_000
     config.train.seed = 0
-    config.train.steps_per_call = 1  # between two looks at signals; less where a record is due
+    config.train.compute_dtype = "auto"  # bfloat16 on GPUs and TPUs; parameters stay float32
+    # Between two looks of the host; less where a record is due. 0: 10 on GPUs and TPUs, 1 on CPUs.
+    config.train.steps_per_call = 0
     config.train.log_every = 100
     config.train.eval_every = 5000  # validation, and the choice of WORKDIR/best; also at the end
     config.train.checkpoint_every = 5000  # what a killed run loses at most; SIGTERM loses nothing

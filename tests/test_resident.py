@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from configs.smoke import get_config as smoke
+from train import loop
 from train.pictures import open_source
 from train.resident import check_device_memory, load_resident, pack, random_crops
 from train.step import init_params, init_state, make_train_chunk, make_train_step, optimizer
@@ -134,3 +135,36 @@ def test_a_chunk_of_another_length_is_refused(tiny):
     chunk = make_train_chunk(*tiny, 3)
     with pytest.raises(ValueError, match="expected 3 batches, found 2"):
         chunk({}, jnp.zeros((2, 2, 64, 64, 3), jnp.uint8))
+
+
+def test_resident_pictures_train_in_chunks_and_resume_exactly(tiny, tmp_path, monkeypatch):
+    """Two steps a call, from pictures on the device; stopped by an error after the first call."""
+    config = tiny[2].copy_and_resolve_references()
+    config.optim.closed_form_start = False
+    config.data.loader = "resident"
+    config.train.update(steps=4, steps_per_call=2, log_every=2, eval_every=4, checkpoint_every=2)
+    seen = []
+
+    def step_and_count(feed, steps):
+        if len(seen) == 3:
+            raise RuntimeError("the machine is gone")
+        seen.append(steps)
+        return feed_call(feed, steps)
+
+    feed_call = loop.Feed.__call__
+    monkeypatch.setattr(loop.Feed, "__call__", step_and_count)
+    expected = loop.train_and_evaluate(config, str(tmp_path / "whole"))
+    with pytest.raises(RuntimeError):
+        loop.train_and_evaluate(config, str(tmp_path / "parts"))
+    assert seen == [2, 2, 2]
+    seen.clear()
+    found = loop.train_and_evaluate(config, str(tmp_path / "parts"))
+    assert seen == [2]
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(found), strict=True
+    ):
+        np.testing.assert_array_equal(b, a, err_msg=jax.tree_util.keystr(path))
+    # The loaders of the host draw other numbers: not a continuation of this run.
+    config.data.loader = "memory"
+    with pytest.raises(ValueError, match="data.loader = resident, found memory"):
+        loop.train_and_evaluate(config, str(tmp_path / "parts"))

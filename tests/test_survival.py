@@ -12,11 +12,13 @@ import threading
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import app
 from absl.testing import flagsaver
 
+import train.step
 from configs import smoke
 from configs.common import default
 from train import loop, main
@@ -223,6 +225,10 @@ def pretend(bundled, tmp_path, monkeypatch):
     def make_step(*_):
         return lambda state, batch: ({**state, "step": state["step"] + 1}, {"loss": state["step"]})
 
+    def start(*_):
+        assert not (tmp_path / "checkpoints" / "2").exists(), "a continuation needs no start"
+        return bundled.model.params
+
     def run(scores, steps, **changes):
         config = default()
         config.model.update(bundled.model.arguments)
@@ -230,8 +236,8 @@ def pretend(bundled, tmp_path, monkeypatch):
         config.train.update(steps=steps, log_every=1, eval_every=1, checkpoint_every=2)
         config.update_from_flattened_dict(changes)
         scores = iter(scores)
-        monkeypatch.setattr(loop, "start_params", lambda *_: bundled.model.params)
-        monkeypatch.setattr(loop, "make_train_step", make_step)
+        monkeypatch.setattr(loop, "start_params", start)
+        monkeypatch.setattr(train.step, "make_train_step", make_step)
         monkeypatch.setattr(loop, "validate", lambda *_: {"eval/loss": next(scores)})
         loop.train_and_evaluate(config, str(tmp_path))
         assert next(scores, None) is None
@@ -307,13 +313,20 @@ def test_a_model_without_a_score_is_replaced_as_best(pretend, tmp_path):
     [(1, [1, 2, 3, 4, 5, 6, 7]), (2, [2, 4, 6, 7]), (5, [4, 5, 6, 7]), (100, [4, 6, 7])],
 )
 def test_chunks_end_where_something_is_due(steps_per_call, expected):
-    train = default().train
-    train.update(steps=7, log_every=4, eval_every=6, checkpoint_every=12)
-    train.steps_per_call = steps_per_call
+    fields = default().train
+    fields.update(steps=7, log_every=4, eval_every=6, checkpoint_every=12)
+    fields.steps_per_call = steps_per_call
     ends = [0]
     while ends[-1] < 7:
-        ends.append(loop.chunk_end(ends[-1], train))
+        ends.append(loop.chunk_end(ends[-1], fields))
     assert ends[1:] == expected
+
+
+def test_a_metric_that_is_not_finite_is_named_with_its_step():
+    loop.check_finite({"loss": jnp.ones(3), "eval/loss": 1.0}, 12)
+    metrics = {"loss": jnp.array([1, 2, jnp.inf]), "grad_norm": jnp.array([1, jnp.nan, jnp.nan])}
+    with pytest.raises(FloatingPointError, match="step 11: .* found grad_norm = nan"):
+        loop.check_finite(metrics, 12)
 
 
 @pytest.mark.parametrize(

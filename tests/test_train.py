@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import train.step
 from configs.smoke import get_config as smoke
-from train import loop
+from train import feed, loop
 from train.checkpoints import Checkpoints
 from train.loss import distortion, rate_distortion
 from train.start import closed_form_start
@@ -41,16 +42,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run, tiny_config, tmp_pa
     """Killed in its third step, resumed from the checkpoint of the second: bit for bit the same."""
 
     def dies(*args, **kwargs):
-        batches = loop_batches(*args, **kwargs)
-        if kwargs["seed"] != tiny_config.train.seed:
-            yield from batches  # validation, or the crops that only measure
+        batches = feed_batches(*args, **kwargs)
         for _, batch in zip(range(3), batches, strict=False):
             yield batch
         raise KeyboardInterrupt
 
-    loop_batches = loop.crop_batches
+    feed_batches = feed.crop_batches
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "crop_batches", dies)
+        patched.setattr(feed, "crop_batches", dies)
         with pytest.raises(KeyboardInterrupt):
             loop.train_and_evaluate(tiny_config, str(tmp_path))
     assert not (tmp_path / "model").exists()
@@ -93,7 +92,7 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp
 
         return step
 
-    monkeypatch.setattr(loop, "make_train_step", make_failing_step)
+    monkeypatch.setattr(train.step, "make_train_step", make_failing_step)
     with pytest.raises(
         FloatingPointError, match="step 4: expected finite metrics, found loss = nan"
     ):
@@ -107,6 +106,8 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp
     [
         ("loss", "lambdas", (0.01, 0.02), "expected 8 lambdas, found 2"),
         ("data", "crop", 100, "expected a crop of a multiple of 64, found 100"),
+        ("data", "loader", "tf", "loader must be one of memory, grain, resident, found 'tf'"),
+        ("train", "compute_dtype", "float8", "must be one of auto, float32, bfloat16, found 'fl"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(tiny_config, tmp_path, section, field, value, message):

@@ -1,7 +1,11 @@
-"""What can be told of a config before any work: whether its choices fit together."""
+"""What can be told of a config before any work: whether its choices fit together, and a run."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+from configs.common import default
+from ycc_jax.files import write_bytes
 from ycc_jax.models import HyperpriorModel, build
 from ycc_jax.ms_ssim import smallest_side
 
@@ -24,6 +28,8 @@ def check_config(config: Any) -> HyperpriorModel:
     for field, value, allowed in (
         ("loss.space", loss.space, ("rgb", "ycbcr")),
         ("loss.metric", loss.metric, ("mse", "ms_ssim")),
+        ("data.loader", config.data.loader, ("memory", "grain", "resident")),
+        ("train.compute_dtype", config.train.compute_dtype, ("auto", "float32", "bfloat16")),
     ):
         if value not in allowed:
             raise ValueError(f"{field} must be one of {', '.join(allowed)}, found {value!r}")
@@ -46,3 +52,32 @@ def check_config(config: Any) -> HyperpriorModel:
             f"{loss.metric!r} and {loss.space!r}"
         )
     return model
+
+
+# What may change between a run and its continuation. With `steps` the learning rates change, with
+# `validation` the scores: then the model in WORKDIR/best is replaced at the next validation.
+FREE = ("steps", "steps_per_call", "log_every", "eval_every", "checkpoint_every")
+FREE += ("keep_checkpoints", "workers", "validation")
+
+
+def keep_config(config: Any, path: Path) -> None:
+    """Writes the config of a run; for a continuation compares it with the one found first.
+
+    Raises:
+      ValueError: a field that decides the parameters differs; the message names it.
+    """
+    new = json.loads(config.to_json())
+    old = json.loads(path.read_text()) if path.exists() else new
+    # A field that the run did not have when it began has been what is now its default.
+    absent = json.loads(default().to_json())
+    for section in ("model", "loss", "optim", "data", "train"):
+        for name, value in new[section].items():
+            found = old[section].get(name, absent[section].get(name))
+            # Loaders on the host give the same batches.
+            same = name == "loader" and "resident" not in (found, value)
+            if name not in FREE and found != value and not same:
+                raise ValueError(
+                    f"{path.parent} holds a run with {section}.{name} = {found}, "
+                    f"found {value}; continue with its config, or choose another workdir"
+                )
+    write_bytes(path, (json.dumps(new, indent=2) + "\n").encode())

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 log = logging.getLogger(__name__)
 
 SHOWN = ("loss", "bpp_y", "bpp_z", "psnr_y")  # the metrics beside the progress bar, where given
@@ -94,7 +96,8 @@ class RunLog:
     def progress(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Shows step, speed, time left and the metrics named in SHOWN, if it is time to.
 
-        Cheap to call at every step: metrics still on a device are only fetched when shown.
+        Cheap to call at every step: metrics still on a device are only fetched when shown; of an
+        array, a value a step, the last is shown.
         """
         if self._progress is not None:
             self._progress.show(step, metrics)
@@ -128,7 +131,8 @@ class _Progress:
             self._measure(step - self._shown[0], now - self._shown[1])
         # Speed counts from the first call on: the time before it went to compilation.
         self._shown = step, now
-        text = self._speed(step) + [f"{k} {float(metrics[k]):.4g}" for k in SHOWN if k in metrics]
+        values = {k: np.ravel(metrics[k])[-1] for k in SHOWN if k in metrics}
+        text = self._speed(step) + [f"{k} {value:.4g}" for k, value in values.items()]
         if self._bar is None:
             print(", ".join([f"step {step}/{self._total}", *text]), file=sys.stderr, flush=True)
         else:

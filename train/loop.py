@@ -1,30 +1,28 @@
 """The story of a run: data, model, resume, steps, validation, export."""
 
 import contextlib
+import functools
 import json
 import logging
-import math
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from configs.common import default
 from train import hosts
-from train.check import check_config
+from train.check import check_config, keep_config
 from train.checkpoints import Checkpoints
-from train.data import crop_batches
+from train.feed import Feed
 from train.log import RunLog
 from train.pictures import open_source
-from train.start import closed_form_start, start_from
-from train.step import init_params, init_state, make_eval_step, make_train_step, optimizer
+from train.start import start_params
+from train.step import blank_state, init_state, make_eval_step, make_train_chunk, optimizer
 from train.stopping import StopRequest
 from train.validation import best_score, validate, validation_batch
 from ycc_jax.checkpoint import check_export_path, export_model
-from ycc_jax.files import write_bytes
-from ycc_jax.models import HyperpriorModel
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -78,56 +76,65 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
             loader=config.data.loader,
             workers=config.data.workers,
         )
+        # What only measures reads its few crops on the host.
+        loader = "memory" if config.data.loader == "resident" else config.data.loader
+        measuring = reading | dict(loader=loader)
 
         # ---- model and state -------------------------------------------------------------------
         tx = optimizer(config)
         replicated, by_picture = hosts.shardings()
-        train_step = jax.jit(
-            make_train_step(model, tx, config),
-            in_shardings=(replicated, by_picture),
-            out_shardings=(replicated, replicated),
-            donate_argnums=0,
-        )
         eval_step = jax.jit(
             make_eval_step(model, config),
             in_shardings=(replicated, by_picture, replicated),
             out_shardings=replicated,
         )
-        crops = hosts.to_devices(validation_batch(config, source, reading), by_picture)
-        params = start_params(config, model, source, reading)
-        state = jax.device_get(init_state(params, tx))
-        del params
+        crops = hosts.to_devices(validation_batch(config, source, measuring), by_picture)
 
         # ---- steps -----------------------------------------------------------------------------
         # Leaving this block, also by an error, waits for a checkpoint that is still being written.
         with Checkpoints(workdir, config.train.keep_checkpoints) as checkpoints:
-            state = hosts.from_first(checkpoints.restore(state) or state)
+            state = checkpoints.restore(blank_state(model, tx))
+            if not int(hosts.largest(state is not None)):
+                params = start_params(config, model, source, measuring)
+                state = jax.device_get(init_state(params, tx))
+                del params
+            state = hosts.from_first(state or blank_state(model, tx))
             state = hosts.to_devices(state, replicated)
             step = int(state["step"])
             if step:
                 log.info("Resuming at step %d of %d.", step, config.train.steps)
             best = best_score(workdir / "best", config)
-            batches = crop_batches(source, seed=config.train.seed, start_step=step, **reading)
+            feed = Feed(source, reading, step, config.train.seed)
+            training = model.clone(compute_dtype=compute_dtype(config.train.compute_dtype))
+
+            @functools.cache
+            def train_chunk(steps: int):
+                return jax.jit(
+                    make_train_chunk(training, tx, config, steps, by_picture=by_picture),
+                    in_shardings=(replicated, feed.sharding),
+                    out_shardings=replicated,
+                    donate_argnums=0,
+                )
+
             about = dict(total_steps=config.train.steps, batch_size=config.data.batch_size)
             record = RunLog(workdir, resume_step=step, **about) if hosts.is_first() else None
             stopped, metrics = 0, {}
-            with record or contextlib.nullcontext(), contextlib.closing(batches):
+            with record or contextlib.nullcontext(), contextlib.closing(feed):
                 while step < config.train.steps and not (stopped := stop.agreed()):
                     end = chunk_end(step, config.train)
-                    for _ in range(step, end):
-                        batch = hosts.to_devices(next(batches), by_picture)
-                        state, metrics = train_step(state, batch)
+                    state, metrics = train_chunk(end - step)(state, feed(end - step))
                     step = end
                     last = step == config.train.steps
                     saving = last or step % config.train.checkpoint_every == 0
                     values = {}
                     # Looking at the metrics waits for the devices; before a checkpoint it must be.
                     if saving or step % config.train.log_every == 0:
-                        values |= {name: float(value) for name, value in metrics.items()}
-                        check_finite(values, step)
+                        check_finite(metrics, step)
+                        values |= {name: float(value[-1]) for name, value in metrics.items()}
                     if last or step % config.train.eval_every == 0:
-                        values |= validate(eval_step, state["ema"], crops, levels)
-                        check_finite(values, step)
+                        scores = validate(eval_step, state["ema"], crops, levels)
+                        check_finite(scores, step)
+                        values |= scores
                         if values["eval/loss"] < best:
                             best = values["eval/loss"]
                             export(config, workdir / "best", state, score=best)
@@ -138,7 +145,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
                     if saving:
                         checkpoints.save(state)
             if stopped:
-                check_finite({name: float(value) for name, value in metrics.items()}, step)
+                check_finite(metrics, step)
                 checkpoints.save(state)
 
         # ---- the codec model -------------------------------------------------------------------
@@ -152,65 +159,35 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     return state
 
 
-# What may change between a run and its continuation. With `steps` the learning rates change, with
-# `validation` the scores: then the model in WORKDIR/best is replaced at the next validation.
-FREE = ("steps", "steps_per_call", "log_every", "eval_every", "checkpoint_every")
-FREE += ("keep_checkpoints", "loader", "workers", "validation")
-
-
-def keep_config(config: Any, path: Path) -> None:
-    """Writes the config of a run; for a continuation compares it with the one found first.
-
-    Raises:
-      ValueError: a field that decides the parameters differs; the message names it.
-    """
-    new = json.loads(config.to_json())
-    old = json.loads(path.read_text()) if path.exists() else new
-    # A field that the run did not have when it began has been what is now its default.
-    absent = json.loads(default().to_json())
-    for section in ("model", "loss", "optim", "data", "train"):
-        for name, value in new[section].items():
-            found = old[section].get(name, absent[section].get(name))
-            if name not in FREE and found != value:
-                raise ValueError(
-                    f"{path.parent} holds a run with {section}.{name} = {found}, "
-                    f"found {value}; continue with its config, or choose another workdir"
-                )
-    write_bytes(path, (json.dumps(new, indent=2) + "\n").encode())
-
-
-def start_params(config: Any, model: HyperpriorModel, source: Any, reading: dict[str, Any]) -> Any:
-    """Parameters before the first step: random, another model's, or in closed form."""
-    params = init_params(model, config.train.seed)
-    lambdas, alpha = tuple(config.loss.lambdas), config.loss.alpha
-    if config.optim.start_from:
-        return start_from(config.optim.start_from, model, params, lambdas, alpha)
-    if not config.optim.closed_form_start:
-        return params
-    # A seed of its own: these crops only measure, and no step sees them again. Every process reads
-    # all of them, so that the measure does not depend on the number of processes.
-    whole = reading | dict(batch_size=config.data.batch_size, shard=(0, 1))
-    with contextlib.closing(crop_batches(source, seed=config.train.seed + 1, **whole)) as sample:
-        crops = [next(sample) for _ in range(math.ceil(32 / config.data.batch_size))]
-    return closed_form_start(model, params, lambdas, alpha, np.concatenate(crops))
+def compute_dtype(name: str) -> str:
+    """`train.compute_dtype` with "auto" resolved: bfloat16 where matrix units have it."""
+    if name != "auto":
+        return name
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
 def chunk_end(step: int, train: Any) -> int:
     """The step up to which the run may go on without looking at anything: records, signals.
 
     `steps_per_call` steps on, or less where a record, a validation, a checkpoint or the end comes
-    first; with intervals that are multiples of it all chunks are equally long.
+    first; with intervals that are multiples of it all chunks are equally long, and compiled once.
     """
-    every = (train.steps_per_call, train.log_every, train.eval_every, train.checkpoint_every)
+    together = train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    every = (together, train.log_every, train.eval_every, train.checkpoint_every)
     return min(train.steps, *(n * (step // n + 1) for n in every))
 
 
-def check_finite(values: dict[str, float], step: int) -> None:
-    """FloatingPointError if a metric is NaN or infinite."""
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
+def check_finite(metrics: Mapping[str, Any], step: int) -> None:
+    """FloatingPointError if a metric is NaN or infinite; arrays hold the steps up to `step`."""
+    bad = []
+    for name, values in metrics.items():
+        values = np.atleast_1d(np.asarray(values))
+        for i in np.flatnonzero(~np.isfinite(values))[:1]:
+            bad.append((step - len(values) + 1 + int(i), name, values[i]))
     if bad:
+        at, name, value = min(bad, key=lambda found: found[0])
         raise FloatingPointError(
-            f"step {step}: expected finite metrics, found {bad[0]} = {values[bad[0]]}; "
+            f"step {at}: expected finite metrics, found {name} = {value}; "
             "the last checkpoint is from before"
         )
 

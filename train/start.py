@@ -7,18 +7,38 @@ rate falls by log2 d, so rate + lambda' * distortion is least at d^2 = 6 / (ln 2
 high-resolution approximation; Gish & Pierce 1968).
 """
 
+import contextlib
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from train.data import crop_batches
+from train.step import init_params
 from ycc_jax.checkpoint import find_model, load_model
 from ycc_jax.color import from_uint8
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.transforms.lapped import kept_channels
 
 Array = jax.Array
+
+
+def start_params(config: Any, model: HyperpriorModel, source: Any, reading: dict[str, Any]) -> Any:
+    """Parameters before the first step: random, another model's, or in closed form."""
+    params = init_params(model, config.train.seed)
+    lambdas, alpha = tuple(config.loss.lambdas), config.loss.alpha
+    if config.optim.start_from:
+        return start_from(config.optim.start_from, model, params, lambdas, alpha)
+    if not config.optim.closed_form_start:
+        return params
+    # A seed of its own: these crops only measure, and no step sees them again. Every process reads
+    # all of them, so that the measure does not depend on the number of processes.
+    whole = reading | dict(batch_size=config.data.batch_size, shard=(0, 1))
+    with contextlib.closing(crop_batches(source, seed=config.train.seed + 1, **whole)) as sample:
+        crops = [next(sample) for _ in range(math.ceil(32 / config.data.batch_size))]
+    return closed_form_start(model, params, lambdas, alpha, np.concatenate(crops))
 
 
 def closed_form_start(

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from train.loss import rate_distortion
@@ -58,6 +59,12 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> State:
     """The state before the first step."""
     ema = jax.tree.map(jnp.array, params)
     return {"step": jnp.int32(0), "params": params, "ema": ema, "opt": tx.init(params)}
+
+
+def blank_state(model: HyperpriorModel, tx: optax.GradientTransformation) -> State:
+    """NumPy zeros in structure, shapes and dtypes of a state, for one to be read into."""
+    shapes = jax.eval_shape(lambda: init_state(init_params(model, 0), tx))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, config: Any):
