@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,10 @@ from configs.smoke import get_config as smoke
 from train import feed, loop
 from train.checkpoints import Checkpoints
 from train.loss import distortion, rate_distortion
-from train.start import closed_form_start
+from train.start import closed_form_start, in_ycbcr
 from train.step import init_params, init_state, make_train_step, optimizer
 from ycc_jax.checkpoint import read_header
+from ycc_jax.color import ycbcr_to_rgb
 from ycc_jax.models import build
 
 
@@ -169,6 +171,17 @@ def test_closed_form_start_is_a_codec_of_increasing_rate(photo):
         errors.append(float(error.mean()))
     assert bits == sorted(bits) and errors == sorted(errors, reverse=True)
     assert 10 * np.log10(255**2 / errors[-1]) > 30
+
+
+def test_rgb_distortion_in_terms_of_ycbcr(rng):
+    """Independent errors of the three planes: both distortions agree, up to Cb against Cr."""
+    x = rng.uniform(0.3, 0.7, (1, 64, 64, 3))
+    error = rng.normal(0, 0.01, x.shape) * (1, 0.5, 0.5)
+    rgb, rgb_hat = (np.asarray(ycbcr_to_rgb(planes)) for planes in (x, x + error))
+    (lmbda,), alpha = in_ycbcr(SimpleNamespace(space="rgb", lambdas=(0.02,)))
+    found = lmbda * distortion(rgb, rgb_hat, space="ycbcr", alpha=alpha)
+    expected = 0.02 * distortion(rgb, rgb_hat, space="rgb")
+    np.testing.assert_allclose(found, expected, rtol=0.04)
 
 
 def test_closed_form_start_wants_the_shortcut(photo):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from ycc_jax.color import downsample_chroma
+from ycc_jax.color import downsample_chroma, rgb_to_ycbcr420, ycbcr420_to_rgb
 from ycc_jax.transforms.dlec import (
     DlecAnalysis,
     DlecSynthesis,
@@ -155,3 +155,20 @@ def test_shortcut_alone_codes_a_smooth_picture_at_the_start(photo, key):
     found, _ = DlecSynthesis(4, linear_shortcut=True).init_with_output(key, y)
     luma_error = np.mean(np.square(found[0] - luma))
     assert -10 * np.log10(luma_error) > 40
+
+
+def test_the_shortcut_of_rgb_is_that_of_its_ycbcr(photo, key):
+    x = jnp.asarray(photo[None, :64, :128], jnp.float32) / 255
+    luma, chroma = rgb_to_ycbcr420(x)
+
+    def start(module, *inputs):
+        return jax.jit(module.init_with_output)(key, *inputs)[0]
+
+    dlec = start(DlecAnalysis(4, 32, linear_shortcut=True), luma - 0.5, chroma - 0.5)
+    y = start(JointAnalysis(4, 32, linear_shortcut=True), x - 0.5)
+    np.testing.assert_allclose(y, dlec, atol=1e-5)
+    found = start(JointSynthesis(4, linear_shortcut=True), y)
+    planes = start(DlecSynthesis(4, linear_shortcut=True), y)
+    expected = ycbcr420_to_rgb(*(plane + 0.5 for plane in planes))
+    np.testing.assert_allclose(found + 0.5, expected, atol=1e-5)
+    assert -10 * np.log10(np.mean(np.square(found + 0.5 - x))) > 25

@@ -46,10 +46,9 @@ def check_config(config: Any) -> HyperpriorModel:
             f"{', for chroma planes have half of it' if planes else ''}, found {crop}"
         )
     closed_form = config.optim.closed_form_start and not config.optim.start_from
-    if closed_form and (loss.metric, loss.space) != ("mse", "ycbcr"):
+    if closed_form and loss.metric != "mse":
         raise ValueError(
-            "optim.closed_form_start expects loss.metric 'mse' and loss.space 'ycbcr', found "
-            f"{loss.metric!r} and {loss.space!r}"
+            f"optim.closed_form_start expects loss.metric 'mse', found {loss.metric!r}"
         )
     return model
 

@@ -18,7 +18,7 @@ import numpy as np
 from train.data import crop_batches
 from train.step import init_params
 from ycc_jax.checkpoint import find_model, load_model
-from ycc_jax.color import from_uint8
+from ycc_jax.color import from_uint8, ycbcr_to_rgb
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.transforms.lapped import kept_channels
 
@@ -28,7 +28,7 @@ Array = jax.Array
 def start_params(config: Any, model: HyperpriorModel, source: Any, reading: dict[str, Any]) -> Any:
     """Parameters before the first step: random, another model's, or in closed form."""
     params = init_params(model, config.train.seed)
-    lambdas, alpha = tuple(config.loss.lambdas), config.loss.alpha
+    lambdas, alpha = in_ycbcr(config.loss)
     if config.optim.start_from:
         return start_from(config.optim.start_from, model, params, lambdas, alpha)
     if not config.optim.closed_form_start:
@@ -41,6 +41,19 @@ def start_params(config: Any, model: HyperpriorModel, source: Any, reading: dict
     return closed_form_start(model, params, lambdas, alpha, np.concatenate(crops))
 
 
+def in_ycbcr(loss: Any) -> tuple[tuple[float, ...], float]:
+    """(lambdas, alpha) of the "ycbcr" distortion that weighs errors of the planes as the loss does.
+
+    Of "rgb", the mean of three squared errors, that is 1 for Y, and for Cb and Cr a third of the
+    squares of what one unit of them does to R, G and B.
+    """
+    if loss.space == "ycbcr":
+        return tuple(loss.lambdas), loss.alpha
+    rgb_of = ycbcr_to_rgb(np.eye(3)) - ycbcr_to_rgb(np.zeros(3))
+    alpha = float(np.mean(rgb_of[1:] ** 2, axis=-1).mean())
+    return tuple(lmbda * (1 + 2 * alpha) for lmbda in loss.lambdas), alpha
+
+
 def closed_form_start(
     model: HyperpriorModel, params: Any, lambdas: tuple[float, ...], alpha: float, crops: Array
 ) -> Any:
@@ -49,7 +62,7 @@ def closed_form_start(
     Args:
       model: level-aware, with the linear shortcut.
       params: its initial parameters.
-      lambdas, alpha: of the loss, distortion "ycbcr"; a grid of gains has its own alphas.
+      lambdas, alpha: from `in_ycbcr`; a grid of gains has its own alphas.
       crops: uint8 (B, H, W, 3), training crops.
 
     Raises:
@@ -101,7 +114,7 @@ def start_from(
     Args:
       name: folder or bundled name of the codec model.
       model, params: the new one, and its initial parameters.
-      lambdas, alpha: of the loss.
+      lambdas, alpha: from `in_ycbcr`.
 
     Raises:
       ModelError: no such model.

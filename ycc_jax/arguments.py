@@ -54,9 +54,12 @@ def check(model: Any) -> None:
             "subsampling '420' expects transform 'dlec', found 'joint'",
         ),
         (
-            model.linear_shortcut and (model.transform != "dlec" or model.layout == "separate"),
-            "linear_shortcut expects transform 'dlec' in a layout that mixes luma and chroma, "
-            f"found {model.transform!r}, {model.layout!r}",
+            model.linear_shortcut
+            and (model.layout == "separate")
+            | (model.transform == "joint" and model.color_space != "rgb"),
+            "linear_shortcut expects color_space 'rgb' with transform 'joint', or 'dlec' in a "
+            f"layout that mixes luma and chroma, found {model.transform!r}, {model.color_space!r}, "
+            f"{model.layout!r}",
         ),
         (
             model.hyperprior == "none" and bool(model.levels or model.context != "none"),

@@ -53,7 +53,7 @@ class HyperpriorModel(nn.Module):
       levels: rate levels with gain units on y and z (Cui et al. 2021); 0 is a single-rate model.
       alphas: chroma weights, ascending, that make the gains a grid (after Ulas & Tekalp 2022).
       level_aware: the entropy-parameter nets see the level (see `context.EntropyParameters`).
-      linear_shortcut: the lapped transform beside the DLEC network.
+      linear_shortcut: the lapped transform beside the network; of "joint" in RGB.
       hyperprior: "mean_scale" (Minnen et al. 2018), "scale" (zero mean; Balle et al. 2018), or
         "none": y itself has the factorized density.
       context: "autoregressive" (5x5 masked) or "none".
@@ -112,8 +112,9 @@ class HyperpriorModel(nn.Module):
             self.analysis_net = DlecAnalysis(N, M, *options, name="analysis")
             self.synthesis_net = DlecSynthesis(N, *options, name="synthesis")
         else:
-            self.analysis_net = JointAnalysis(N, M, self.activation, name="analysis")
-            self.synthesis_net = JointSynthesis(N, self.activation, name="synthesis")
+            linear = dict(linear_shortcut=self.linear_shortcut)
+            self.analysis_net = JointAnalysis(N, M, self.activation, name="analysis", **linear)
+            self.synthesis_net = JointSynthesis(N, self.activation, name="synthesis", **linear)
         if self.grid:
             self.gain_y = GainUnits(self.grid, M)
             self.gain_z = GainUnits(self.grid, N)

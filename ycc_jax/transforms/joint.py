@@ -7,7 +7,9 @@ Four 5x5 convolutions with a non-linearity between them. With the published stri
 import flax.linen as nn
 import jax
 
+from ycc_jax.color import rgb_to_ycbcr420, ycbcr420_to_rgb
 from ycc_jax.layers import Conv, ConvTranspose, activation
+from ycc_jax.transforms.lapped import LappedAnalysis, LappedSynthesis
 
 Array = jax.Array
 
@@ -19,19 +21,27 @@ class JointAnalysis(nn.Module):
       N, M: channels of the hidden layers and of the latent.
       activation: "gdn" (as published) or "prelu".
       first_stride: of the first convolution, 2 (s = 16) or 1 (s = 8).
+      linear_shortcut: of RGB centred at 0; adds the lapped transform of its YCbCr to y. The last
+        convolution then starts at zero.
     """
 
     N: int = 192
     M: int = 320
     activation: str = "gdn"
     first_stride: int = 2
+    linear_shortcut: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        h = x
         for stride in (self.first_stride, 2, 2):
-            x = Conv(self.N, 5, stride)(x)
-            x = activation(self.activation)(x)
-        return Conv(self.M, 5, 2)(x)
+            h = Conv(self.N, 5, stride)(h)
+            h = activation(self.activation)(h)
+        if not self.linear_shortcut:
+            return Conv(self.M, 5, 2)(h)
+        y = Conv(self.M, 5, 2, kernel_init=nn.initializers.zeros)(h)
+        luma, chroma = rgb_to_ycbcr420(x + 0.5)
+        return y + LappedAnalysis(self.M, name="shortcut")(luma - 0.5, chroma - 0.5)
 
 
 class JointSynthesis(nn.Module):
@@ -41,18 +51,25 @@ class JointSynthesis(nn.Module):
       N, activation: as in `JointAnalysis`.
       last_stride: of the last convolution, 2 (s = 16) or 1 (s = 8).
       channels: planes, 3 for a picture.
+      linear_shortcut: as in `JointAnalysis`.
     """
 
     N: int = 192
     activation: str = "gdn"
     last_stride: int = 2
     channels: int = 3
+    linear_shortcut: bool = False
 
     @nn.compact
     def __call__(self, y: Array) -> Array:
+        h = y
         for _ in range(3):
-            y = ConvTranspose(self.N)(y)
-            y = activation(self.activation, inverse=True)(y)
+            h = ConvTranspose(self.N)(h)
+            h = activation(self.activation, inverse=True)(h)
         if self.last_stride == 1:
-            return Conv(self.channels, 5)(y)
-        return ConvTranspose(self.channels)(y)
+            return Conv(self.channels, 5)(h)
+        if not self.linear_shortcut:
+            return ConvTranspose(self.channels)(h)
+        x = ConvTranspose(self.channels, kernel_init=nn.initializers.zeros)(h)
+        luma, chroma = LappedSynthesis(name="shortcut")(y)
+        return x + ycbcr420_to_rgb(luma + 0.5, chroma + 0.5) - 0.5
