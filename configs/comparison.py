@@ -11,6 +11,7 @@ python -m train.main --config configs/comparison.py:minnen_gain --workdir runs/m
     --config.data.source=folder:PHOTOGRAPHS
 """
 
+from configs.common import default
 from configs.dlec_gain_small import get_config as small
 
 
@@ -18,6 +19,7 @@ def get_config(system="dlec_gain"):
     config = small().unlock()
     config.name = f"comparison_{system}"
     config.model.alphas = ()
+    config.model.levels, config.loss.lambdas = 8, default().loss.lambdas
     config.train.steps = 1200
     name, _, lmbda = system.partition("-")
     if name == "minnen_gain":

@@ -1,8 +1,11 @@
 """A briefly trained model of 4:2:0 planes with gains on a grid: bit allocation, and Y4M files."""
 
+import json
+import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -161,6 +164,11 @@ def test_rgb_through_a_model_of_planes(codec, photo):
     assert codec.decode(codec.encode(rgb[..., 0])).shape == rgb.shape[:2]
 
 
+def shapes(model):
+    """Parameters of a model, without values."""
+    return jax.eval_shape(lambda: init_params(model, 0))
+
+
 def test_a_line_of_rates_starts_a_grid(tiny_run, tiny_config, tiny_codec):
     """Its gains, spread over chroma weights: at the alpha it was trained with it is the same."""
     path, lambdas = str(tiny_run[0] / "model"), tuple(tiny_config.loss.lambdas)
@@ -168,7 +176,7 @@ def test_a_line_of_rates_starts_a_grid(tiny_run, tiny_config, tiny_codec):
 
     def start(**changes):
         model = build(**{**arguments, **changes})
-        return start_from(path, model, init_params(model, 0), lambdas, 0.25)
+        return start_from(path, model, shapes(model), lambdas, 0.25)
 
     params, old = start(), tiny_codec.model.params
     for name, leaf in (("gain_y", "log_gain"), ("gain_z", "log_inverse")):
@@ -180,3 +188,28 @@ def test_a_line_of_rates_starts_a_grid(tiny_run, tiny_config, tiny_codec):
         start(N=7)
     with pytest.raises(ValueError, match="expected parameter .*GDN.*, found none"):
         start(activation="gdn")
+
+
+def test_rates_start_more_rates(tiny_run, tiny_config, tiny_codec):
+    """Between trained rates interpolated; below them as the closed form goes on."""
+    path, lambdas = tiny_run[0] / "model", tuple(tiny_config.loss.lambdas)
+    middle = float(np.sqrt(lambdas[0] * lambdas[1]))
+    new = (lambdas[0] / 4, lambdas[0], middle, *lambdas[1:])
+    model = build(**{**tiny_codec.model.arguments, "levels": 10})
+    params = start_from(str(path), model, shapes(model), new, 0.25)
+    old = tiny_codec.model.params
+    for unit, leaf, below in (
+        ("gain_y", "log_gain", -np.log(2)),  # a step is 1 / sqrt(lambda)
+        ("gain_y", "log_inverse", np.log(2)),
+        ("gain_z", "log_gain", 0),
+        ("entropy_parameters", "level", 0),
+    ):
+        found, expected = np.asarray(params[unit][leaf]), np.asarray(old[unit][leaf])
+        np.testing.assert_allclose(found[[1, 3, 9]], expected[[0, 1, 7]], atol=1e-5)
+        np.testing.assert_allclose(found[2], (expected[0] + expected[1]) / 2, atol=1e-5)
+        np.testing.assert_allclose(found[0], expected[0] + below, atol=1e-5)
+    header = json.loads((path / "model.json").read_text())
+    copy = shutil.copytree(path, path.parent / "silent")
+    (copy / "model.json").write_text(json.dumps({**header, "training": {}}))
+    with pytest.raises(ValueError, match="expected the lambdas of its levels, found none"):
+        start_from(str(copy), model, shapes(model), new, 0.25)

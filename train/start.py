@@ -9,6 +9,7 @@ high-resolution approximation; Gish & Pierce 1968).
 
 import contextlib
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,12 +18,14 @@ import numpy as np
 
 from train.data import crop_batches
 from train.step import init_params
-from ycc_jax.checkpoint import find_model, load_model
+from ycc_jax.checkpoint import find_model, load_model, read_header
 from ycc_jax.color import from_uint8, ycbcr_to_rgb
-from ycc_jax.models import HyperpriorModel
+from ycc_jax.gain import level_weights
+from ycc_jax.models import HyperpriorModel, build
 from ycc_jax.transforms.lapped import kept_channels
 
 Array = jax.Array
+Axes = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def start_params(config: Any, model: HyperpriorModel, source: Any, reading: dict[str, Any]) -> Any:
@@ -104,12 +107,12 @@ def closed_form_gain(M: int, lambdas: tuple[float, ...], alphas: tuple[float, ..
 def start_from(
     name: str, model: HyperpriorModel, params: Any, lambdas: tuple[float, ...], alpha: float
 ) -> Any:
-    """Parameters of another codec model, as a start; a line of rates is spread over a grid.
+    """Parameters of another codec model, as a start; its gains are carried over to other rates.
 
-    Every parameter must be there, at the same path and in the same shape. But of a model with gains
-    for the rates alone, each rate is repeated for every chroma weight; with the linear shortcut,
-    its gains are then moved by what the closed form says from `alpha`, with which it was trained,
-    to each.
+    Every parameter must be there, at the same path and in the same shape. But what there is for
+    each level (gains, the vectors by which the entropy nets know it) is interpolated to the rates
+    and chroma weights of the new model, in their logarithms; beyond those that were trained it is
+    as at the nearest, and with the linear shortcut gains of y go on as the closed form does.
 
     Args:
       name: folder or bundled name of the codec model.
@@ -118,26 +121,64 @@ def start_from(
 
     Raises:
       ModelError: no such model.
-      ValueError: a parameter is missing there, or has a shape that does not fit.
+      ValueError: a parameter is missing there, or has a shape that does not fit; or the model has
+        other levels and does not say of which lambdas.
     """
-    old = dict(jax.tree_util.tree_leaves_with_path(load_model(find_model(name)).params))
+    path = find_model(name)
+    old = load_model(path)
+    found = dict(jax.tree_util.tree_leaves_with_path(old.params))
+    new_axes = (lambdas, model.alphas or (alpha,))
+    old_axes = new_axes
+    loss = read_header(path)["training"].get("config", {}).get("loss")
+    if loss:
+        old_lambdas, old_alpha = in_ycbcr(SimpleNamespace(**loss))
+        old_axes = (old_lambdas, tuple(old.arguments.get("alphas") or (old_alpha,)))
+    elif build(**old.arguments).grid != model.grid:
+        raise ValueError(f"model {name}: expected the lambdas of its levels, found none")
 
     def value(path, new):
         where = jax.tree_util.keystr(path)
-        if path not in old:
+        if path not in found:
             raise ValueError(f"model {name}: expected parameter {where}, found none")
-        found = old[path]
-        if new.shape == (*found.shape[:1], len(model.alphas), *found.shape[1:]):
-            found = np.repeat(found[:, None], len(model.alphas), axis=1)
-            if model.linear_shortcut and "gain_y" in where:
-                moved = closed_form_gain(model.M, lambdas, model.alphas)
-                moved = moved - closed_form_gain(model.M, lambdas, (alpha,))
-                found = found + (moved if "log_gain" in where else -moved)
-        if found.shape != new.shape:
+        array = np.asarray(found[path])
+        if path[-1].key in ("log_gain", "log_inverse", "level"):
+            closed_form = {"log_gain": 1, "log_inverse": -1}.get(path[-1].key, 0)
+            closed_form *= model.linear_shortcut and path[0].key == "gain_y"
+            array = to_levels(array, old_axes, new_axes, closed_form).reshape(
+                *model.grid, array.shape[-1]
+            )
+        if array.shape != new.shape:
             raise ValueError(
                 f"model {name}: expected parameter {where} of shape {new.shape}, "
-                f"found {found.shape}"
+                f"found {array.shape}"
             )
-        return jnp.asarray(found, new.dtype)
+        return jnp.asarray(array, new.dtype)
 
     return jax.tree_util.tree_map_with_path(value, params)
+
+
+def to_levels(array: np.ndarray, old: Axes, new: Axes, closed_form: int) -> np.ndarray:
+    """What a model has for each level, at other levels.
+
+    Args:
+      array: (rates, alphas, C), or (rates, C) of a model for one alpha.
+      old, new: (lambdas, alphas) of the levels; ascending.
+      closed_form: 1 for log gains, -1 for their inverses: then only what was learned beyond
+        `closed_form_gain` is interpolated; else 0.
+
+    Returns:
+      (new rates, new alphas, C).
+    """
+    channels = array.shape[-1]
+    array = np.reshape(array, (len(old[0]), len(old[1]), channels))
+    if old == new:
+        return array
+    if closed_form:
+        array = array - closed_form * closed_form_gain(channels, *old)
+    for axis in (0, 1):
+        position = np.interp(np.log(new[axis]), np.log(old[axis]), np.arange(len(old[axis])))
+        weights = np.asarray(level_weights(position, (len(old[axis]),)))
+        array = np.moveaxis(np.tensordot(weights, array, (1, axis)), 0, axis)
+    if closed_form:
+        array = array + closed_form * closed_form_gain(channels, *new)
+    return array

@@ -129,10 +129,15 @@ def export_model(
 def check_export_path(path: str | Path) -> Path:
     """The real path, if `export_model` may write there: nothing is there, or a codec model.
 
+    A model that a killed `export_model` had put aside, for the new one that never came, is put back.
+
     Raises:
       ValueError: something else is there; replacing it would lose it.
     """
     path = Path(os.path.realpath(path))
+    if not path.exists():
+        for old in sorted(path.parent.glob(f".{path.name}.*.old"))[:1]:
+            os.rename(old, path)
     if path.exists() and not (path / "model.json").is_file():
         raise ValueError(
             f"{path}: expected nothing or a codec model to replace, found another file"
