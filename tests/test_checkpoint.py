@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ycc_jax
-from ycc_jax.checkpoint import export_model, load_model, read_header, stream_ids
+from ycc_jax.checkpoint import check_export_path, export_model, load_model, read_header, stream_ids
 from ycc_jax.errors import ModelError
 
 
@@ -109,6 +109,14 @@ def test_export_follows_a_link_and_refuses_foreign_folders(copy):
             export_model(path, **arguments)
     assert (foreign / "mine.txt").read_text() == "mine"
     assert {p.name for p in copy.parent.iterdir()} == {"model", "link", "foreign"}
+
+
+def test_a_model_put_aside_by_a_killed_export_is_put_back(copy):
+    """Killed between its two renames: the old model is there, but not under its name."""
+    digest = read_header(copy)["hash"]
+    aside = copy.rename(copy.parent / f".{copy.name}.x1y2.old")
+    assert check_export_path(copy) == copy
+    assert read_header(copy)["hash"] == digest and not aside.exists()
 
 
 def test_a_folder_of_a_bundled_name_is_taken_only_if_it_is_a_model(tmp_path, monkeypatch):

@@ -1,14 +1,9 @@
-import csv
 import importlib
-import io
-import json
-import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from train import evaluate
 from ycc_jax import metrics
 
 KEYS = "psnr-rgb psnr-rgb-mean psnr-y psnr-cb psnr-cr psnr-411 psnr-411-mse".split()
@@ -58,6 +53,12 @@ def test_psnr_is_that_of_skimage(photo, noisy):
     found = metrics.distortion(photo, noisy)
     assert list(found) == KEYS
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_luma_is_pillows(photo):
+    np.testing.assert_array_equal(
+        metrics.luma(photo), np.asarray(Image.fromarray(photo).convert("YCbCr"))[..., 0]
+    )
 
 
 def test_named_functions_are_the_entries(photo, noisy):
@@ -135,6 +136,16 @@ def test_bd_rate_takes_points_in_any_order(rng):
     assert metrics.bd_rate(*MINNEN2018, *shuffled) == metrics.bd_rate(*MINNEN2018, *JPEG420)
 
 
+def test_bd_rate_wants_half_of_the_shorter_curve():
+    rate, metric = np.exp(np.arange(5.0)), np.arange(5.0)
+    percent, interval = metrics.bd_rate(rate, metric, 2 * rate, metric + 2)
+    assert interval == (2, 4) and percent == pytest.approx(100 * (2 * np.exp(-2) - 1))
+    with pytest.raises(ValueError, match="found 49%"):
+        metrics.bd_rate(rate, metric, 2 * rate, metric + 2.05)
+    # A short curve inside a long one has all of itself in common.
+    metrics.bd_rate(rate, metric, rate, metric / 8 + 2)
+
+
 @pytest.mark.parametrize(
     ("rate", "metric", "message"),
     [
@@ -142,6 +153,11 @@ def test_bd_rate_takes_points_in_any_order(rng):
         ([1, 2, 3, 4], [30, 32, 31, 33], r"curve b: .* rise strictly .* \[30.0, 32.0, 31.0, 33.0"),
         ([1, 2, 3, 4], [30, 31, 31, 33], "curve b: .* rise strictly"),
         ([1, 2, 3, 4], [60, 61, 62, 63], r"no common .*a covers \[25.57.*b covers \[60, 63\]"),
+        (
+            [1, 2, 3, 4],
+            [39, 40, 41, 42],
+            r"at least 50% of the shorter .* found 37%: a covers \[25",
+        ),
         ([0, 2, 3, 4], [30, 31, 32, 33], "curve b: rates must be positive"),
         ([1, 2, 3, 4], [30, 31, 32, np.inf], "curve b: .*finite"),
         ([1, 2, 3, 4], [30, 31, 32], r"curve b: shapes \(4,\) and \(3,\)"),
@@ -150,75 +166,3 @@ def test_bd_rate_takes_points_in_any_order(rng):
 def test_bd_rate_refuses_bad_curves(rate, metric, message):
     with pytest.raises(ValueError, match=message):
         metrics.bd_rate(*JPEG420, rate, metric)
-
-
-class PillowJpeg:
-    """Pillow's JPEG behind the codec's interface, to test the evaluation without a model."""
-
-    net = types.SimpleNamespace(levels=8)
-
-    def encode(self, rgb, quality, alpha=None):
-        self.alpha = alpha
-        file = io.BytesIO()
-        Image.fromarray(rgb).save(file, "JPEG", quality=int(quality))
-        return file.getvalue()
-
-    def decode(self, data):
-        return np.asarray(Image.open(io.BytesIO(data)))
-
-
-def test_evaluate_writes_means_of_real_files(photo, tmp_path, monkeypatch, capsys):
-    loaded = []
-    monkeypatch.setattr(
-        evaluate.ycc_jax, "load", lambda model: loaded.append(model) or PillowJpeg(), raising=False
-    )
-    monkeypatch.setattr(evaluate.bitstream, "info", lambda data: {"weights_hash": "0011aabb"})
-    pictures = {"a.png": photo[:64, :96], "b.png": photo[100:151, 100:133]}
-    for name, picture in pictures.items():
-        Image.fromarray(picture).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("not a picture")
-    anchor, out = tmp_path / "anchor.json", tmp_path / "results" / "jpeg.json"
-    anchor.write_text(
-        json.dumps({"name": "twice", "results": {"bpp": [1, 2, 3, 4], "psnr-y": [9, 30, 40, 60]}})
-    )
-    argv = ["--images", str(tmp_path), "--qualities", "90,10,50,30", "--out", str(out)]
-    evaluate.main([*argv, "--anchor", str(anchor)])
-
-    assert loaded == [None]
-    record = json.loads(out.read_text())
-    assert record["name"] == "jpeg" and record["description"].startswith("2 pictures")
-    assert record["provenance"]["weights_hash"] == "0011aabb"
-    results = record["results"]
-    assert set(results) == {"bpp", "quality", "encoding_time", "decoding_time", *KEYS}
-    assert results["quality"] == [10, 30, 50, 90]
-    jpeg, expected = PillowJpeg(), []
-    for picture in pictures.values():
-        data = jpeg.encode(picture, 50)
-        psnr = metrics.psnr_y(picture, jpeg.decode(data))
-        expected.append([8 * len(data) / picture[..., 0].size, psnr])
-    assert [results["bpp"][2], results["psnr-y"][2]] == pytest.approx(np.mean(expected, axis=0))
-
-    with open(out.with_suffix(".csv"), newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["image"], row["quality"]) for row in rows[:3]] == [
-        ("a.png", "10.0"),
-        ("b.png", "10.0"),
-        ("a.png", "30.0"),
-    ]
-    assert len(rows) == 8
-    printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 1 + 4 + 2
-    assert printed[-2].startswith("BD-rate in psnr-y against twice: ") and "% over" in printed[-2]
-    assert printed[-1] == "BD-rate in psnr-rgb against twice: none, the anchor has no psnr-rgb"
-
-    assert "alpha" not in record["provenance"]
-    codec = PillowJpeg()
-    monkeypatch.setattr(evaluate.ycc_jax, "load", lambda model: codec)
-    evaluate.main([*argv, "--chroma", "0.1"])
-    assert json.loads(out.read_text())["provenance"]["alpha"] == codec.alpha == 0.1
-
-
-def test_compare_says_why_there_is_no_bd_rate():
-    curve = {"bpp": [1, 2], "psnr-y": [30, 31]}
-    line = evaluate.compare(curve, {"name": "x", "results": curve}, "psnr-y")
-    assert line.endswith("none, curve a: BD-rate needs at least 4 points, found 2")

@@ -129,7 +129,7 @@ def export_model(
 def check_export_path(path: str | Path) -> Path:
     """The real path, if `export_model` may write there: nothing is there, or a codec model.
 
-    A model that a killed `export_model` had put aside, for the new one that never came, is put back.
+    A model that a killed `export_model` had put aside, for one that never came, is put back.
 
     Raises:
       ValueError: something else is there; replacing it would lose it.

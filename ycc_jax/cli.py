@@ -1,4 +1,4 @@
-"""The command line: `ycc encode | decode | info | import-compressai`.
+"""The command line: `ycc encode | decode | info | import-compressai`, and `evaluation/commands.py`.
 
 Exit codes: 0 done, 1 the output could not be written, 2 usage or unusable input, 3 corrupt
 stream, 4 missing or wrong model, 5 size limit, 130 interrupted (`ycc_jax.errors`).
@@ -19,6 +19,7 @@ import click
 
 from ycc_jax import bitstream, files
 from ycc_jax.errors import InputError, LimitError, YccError
+from ycc_jax.evaluation import commands
 
 _max_pixels_option = click.option(
     "--max-pixels",
@@ -200,6 +201,10 @@ def import_compressai(checkpoint, model, output):
 
     digest = import_checkpoint(checkpoint, model, output)
     _say(f"{output}: codec model {digest[:8]}")
+
+
+for _command in commands.COMMANDS:
+    cli.add_command(_command)
 
 
 def main(arguments=None) -> int:

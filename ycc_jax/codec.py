@@ -120,7 +120,7 @@ class Codec:
             return data, self._picture(header, y_hat)
 
     def _encode(self, image, quality, alpha, worth):
-        fields = {**self._settings(quality, alpha), **self._colour}
+        fields = {**self.settings(quality, alpha), **self._colour}
         fields["planes"] = isinstance(image, Planes)
         if fields["planes"]:
             fields.update({k: getattr(image, k) for k in ("matrix", "range", "depth", "siting")})
@@ -256,8 +256,12 @@ class Codec:
                 f"model {self.model.name}: expected finite values, found NaN or infinity"
             )
 
-    def _settings(self, quality: float | None, alpha: float | None) -> dict[str, float | None]:
-        """Quality and alpha as a header stores them."""
+    def settings(self, quality: float | None, alpha: float | None) -> dict[str, float | None]:
+        """What `encode` makes of its "quality" and "alpha": rounded as a header stores them.
+
+        Raises:
+          InputError: out of range, or not of this model.
+        """
         net = self.net
         if quality is not None and not net.levels:
             raise InputError(

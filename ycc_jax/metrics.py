@@ -48,6 +48,11 @@ def distortion(reference, decoded):
     return {key: float(value) for key, value in values.items()}
 
 
+def luma(rgb):
+    """Y of an RGB picture, uint8 `(H, W, 3)` -> `(H, W)`, as "psnr-y" is measured on it."""
+    return _pillow_ycbcr(rgb)[..., 0]
+
+
 def psnr_rgb(reference, decoded):
     """Mean of the three RGB channels' PSNR, dB. Arguments as in `distortion`."""
     return distortion(reference, decoded)["psnr-rgb-mean"]
@@ -94,6 +99,14 @@ def psnr_of_mse(mse):
         return 10 * np.log10(255.0**2 / np.asarray(mse, np.float64))
 
 
+MIN_OVERLAP = 0.5
+"""Least part of the shorter curve's metric range that `bd_rate` wants in common.
+
+Below it the number would leave out most of what was measured of either codec, and rest on the ends
+of curves, where codecs are least themselves and an interpolation knows one neighbour only.
+"""
+
+
 def bd_rate(rate_a, metric_a, rate_b, metric_b):
     """Rate of codec b relative to codec a at equal quality: the Bjontegaard delta rate.
 
@@ -113,7 +126,8 @@ def bd_rate(rate_a, metric_a, rate_b, metric_b):
       over the common metric range [low, high]. Negative: b needs fewer bits than a.
 
     Raises:
-      ValueError: fewer than four points, unusable points, or no common range.
+      ValueError: fewer than four points, unusable points, or a common range that is less than
+        `MIN_OVERLAP` of the shorter curve's.
     """
     log_rate_a, metric_a = _curve("a", rate_a, metric_a)
     log_rate_b, metric_b = _curve("b", rate_b, metric_b)
@@ -121,6 +135,13 @@ def bd_rate(rate_a, metric_a, rate_b, metric_b):
     if low >= high:
         raise ValueError(
             f"no common metric range: a covers [{metric_a[0]:g}, {metric_a[-1]:g}], "
+            f"b covers [{metric_b[0]:g}, {metric_b[-1]:g}]"
+        )
+    overlap = (high - low) / min(metric_a[-1] - metric_a[0], metric_b[-1] - metric_b[0])
+    if overlap < MIN_OVERLAP:
+        raise ValueError(
+            f"expected a common metric range of at least {MIN_OVERLAP:.0%} of the shorter curve's, "
+            f"found {overlap:.0%}: a covers [{metric_a[0]:g}, {metric_a[-1]:g}], "
             f"b covers [{metric_b[0]:g}, {metric_b[-1]:g}]"
         )
     area_a = PchipInterpolator(metric_a, log_rate_a).integrate(low, high)

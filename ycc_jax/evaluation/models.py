@@ -1,0 +1,117 @@
+"""A codec model behind a peer's interface (`peers.py`), and where the seconds of a call go."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+import ycc_jax
+from ycc_jax.codec import Codec, enable_compilation_cache
+from ycc_jax.codec import load as load_codec
+from ycc_jax.stages import Stages
+
+QUALITIES = (0, 15, 30, 45, 60, 75, 90, 100)
+
+
+def load(model: str | None = None, alpha: float | None = None) -> "Model":
+    """The model that `ycc_jax.load` takes, ready to measure.
+
+    Raises:
+      ModelError: no such model, or a damaged one.
+      InputError: an alpha that it does not have.
+    """
+    enable_compilation_cache()
+    return Model(load_codec(model), alpha)
+
+
+class Model:
+    """A codec at one weight of chroma; times one call at a time, so not for several threads.
+
+    Attributes:
+      name: of the codec model.
+      settings: what a figure depends on beside the quality, weights and versions included.
+      qualities: measured by default; (None,) of a model with a single rate.
+    """
+
+    def __init__(self, codec: Codec, alpha: float | None = None):
+        self.codec, self.alpha = codec, alpha
+        self.name = codec.model.name
+        self.qualities = QUALITIES if codec.net.levels else (None,)
+        device = jax.devices()[0]
+        self.settings = {
+            "weights_hash": codec.model.weights_hash.hex(),
+            "alpha": codec.settings(None, alpha)["alpha"],
+            "ycc_jax": ycc_jax.__version__,
+            "jax": jax.__version__,
+            "device": f"{device.platform}: {device.device_kind}",
+        }
+        self.stopwatch = Stopwatch()
+        codec.stages = TimedStages(codec.net, codec.model.params, self.stopwatch)
+
+    def check(self, quality: float | None) -> None:
+        """Raises InputError unless the model has the quality."""
+        self.codec.settings(quality, self.alpha)
+
+    def encode(self, rgb: np.ndarray, quality: float | None) -> bytes:
+        """The picture, uint8 (H, W, 3), as a `.ycc` stream."""
+        self.stopwatch.reset()
+        return self.codec.encode(rgb, quality=quality, alpha=self.alpha)
+
+    def decode(self, data: bytes) -> np.ndarray:
+        """The picture of such a stream, uint8 (H, W, 3)."""
+        self.stopwatch.reset()
+        return self.codec.decode(data, max_pixels=None)
+
+    def parts(self) -> dict[str, float]:
+        """Seconds of the last call: "compile", and "transform" without what was compiled in it."""
+        return {"compile": self.stopwatch.compiled(), "transform": self.stopwatch.transform}
+
+
+class TimedStages(Stages):
+    """Stages whose transforms, between pictures and latents, are timed."""
+
+    def __init__(self, net, params, stopwatch: "Stopwatch"):
+        super().__init__(net, params)
+        self.stopwatch = stopwatch
+
+    def analyse(self, picture, level):
+        with self.stopwatch.transforming():
+            return super().analyse(picture, level)
+
+    def synthesise(self, y_hat, level):
+        with self.stopwatch.transforming():
+            return super().synthesise(y_hat, level)
+
+
+class Stopwatch:
+    """Seconds since `reset`: in the transforms, and those in which JAX traced and compiled.
+
+    JAX tells of each duration when it ends, and of those inside another before that other one:
+    what counts is their union.
+    """
+
+    def __init__(self):
+        self.reset()
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def reset(self) -> None:
+        self.transform, self._spans = 0.0, []
+
+    def compiled(self) -> float:
+        return sum(end - begin for begin, end in self._spans)
+
+    @contextlib.contextmanager
+    def transforming(self) -> Iterator[None]:
+        start, compiled = time.perf_counter(), self.compiled()
+        yield
+        self.transform += time.perf_counter() - start - (self.compiled() - compiled)
+
+    def _listen(self, event: str, duration: float, **_) -> None:
+        if event.startswith("/jax/core/compile/"):
+            end = time.perf_counter()
+            begin = end - duration
+            while self._spans and self._spans[-1][1] > begin:
+                begin = min(begin, self._spans.pop()[0])
+            self._spans.append((begin, end))
