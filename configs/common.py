@@ -55,6 +55,7 @@ def default() -> ConfigDict:
     config.data.data_dir = ""  # of TFDS
     config.data.batch_size = 16  # of all devices and processes together
     config.data.crop = 256
+    config.data.late = ()  # or (step, crop, batch size): from that step on these
     # "memory": decoded once, cut on the host; "grain": decoded as drawn; "resident": decoded once,
     # kept on the devices and cut there (the same distribution, other random numbers).
     config.data.loader = "memory"

@@ -20,6 +20,7 @@ def get_config(system="dlec_gain"):
     config.name = f"comparison_{system}"
     config.model.alphas = ()
     config.model.levels, config.loss.lambdas = 8, default().loss.lambdas
+    config.data.late = ()
     config.train.steps = 1200
     name, _, lmbda = system.partition("-")
     if name == "minnen_gain":

@@ -94,6 +94,8 @@ def test_a_bad_argument_is_named(arguments, message):
         ("dlec_gain_420", "loss", {"metric": "ms_ssim"}, "of at least 322, for chroma planes"),
         ("dlec_gain_ms_ssim", "data", {"crop": 128}, "expects data.crop of at least 161, found"),
         ("dlec", "data", {"crop": 100}, "expected a crop of a multiple of 64, found 100"),
+        ("dlec", "data", {"late": (100, 320)}, "data.late expects .* found .100, 320."),
+        ("dlec", "data", {"late": (100, 192, 4)}, "no smaller and a multiple of 64"),
         ("dlec", "model", {"context": "full"}, "context must be one of none, autoregressive"),
     ],
 )

@@ -21,7 +21,7 @@ def steps(workdir):
 
 
 def run_log(workdir, **arguments):
-    return RunLog(workdir, **{"total_steps": 100, "batch_size": 8, "progress": False} | arguments)
+    return RunLog(workdir, **{"total_steps": 100, "progress": False} | arguments)
 
 
 def test_records_are_on_disk_at_once_and_valid_json(tmp_path):
@@ -71,7 +71,7 @@ def test_tensorboard_events(tmp_path):
 def test_events_do_not_import_tensorflow(tmp_path):
     program = (
         "import sys; from train.log import RunLog\n"
-        f"with RunLog({str(tmp_path)!r}, total_steps=1, batch_size=1) as log:\n"
+        f"with RunLog({str(tmp_path)!r}, total_steps=1) as log:\n"
         "    log.write(1, {'loss': 1.0})\n"
         "assert 'tensorflow' not in sys.modules and 'jax' not in sys.modules"
     )
@@ -104,10 +104,10 @@ def test_plain_progress_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_log, "time", Clock())
     with run_log(tmp_path, progress=True, total_steps=7260) as log:
         for step in range(20, 80, 20):
-            log.progress(step, {"loss": np.float32(1.25), "psnr_y": 31.0, "grad_norm": 5.0})
-        log.progress(80, {"loss": 0.5})
-        log.progress(100, {"loss": 0.25})  # 4 seconds after the line before: not yet
-        log.progress(7260, {"loss": 0.25})  # but the last step always
+            log.progress(step, {"loss": np.float32(1.25), "psnr_y": 31.0, "grad_norm": 5.0}, 8)
+        log.progress(80, {"loss": 0.5}, 8)
+        log.progress(100, {"loss": 0.25}, 8)  # 4 seconds after the line before: not yet
+        log.progress(7260, {"loss": 0.25}, 8)  # but the last step always
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "step 20/7260, loss 1.25, psnr_y 31",
@@ -123,16 +123,16 @@ def test_hidden_values_stay_on_the_device(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train_log, "LINE_SECONDS", 1e9)
     with run_log(tmp_path, progress=True) as log:
-        log.progress(1, {"loss": 1.0})
-        log.progress(2, {"loss": Fetched()})
+        log.progress(1, {"loss": 1.0}, 8)
+        log.progress(2, {"loss": Fetched()}, 8)
     with run_log(tmp_path) as log:
-        log.progress(1, {"loss": Fetched()})
+        log.progress(1, {"loss": Fetched()}, 8)
 
 
 def test_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with run_log(tmp_path, progress=True, resume_step=40) as log:
-        log.progress(100, {"loss": 1.25, "bpp_z": 0.03125})
+        log.progress(100, {"loss": 1.25, "bpp_z": 0.03125}, 8)
     shown = capsys.readouterr().err
     assert "40/100" in shown and "100%" in shown and "\r" in shown
     assert "100/100" in shown and "loss 1.25, bpp_z 0.03125" in shown
@@ -142,5 +142,5 @@ def test_terminal_without_tqdm(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with run_log(tmp_path, progress=True) as log:
-        log.progress(1, {"loss": 1.25})
+        log.progress(1, {"loss": 1.25}, 8)
     assert capsys.readouterr().err == "step 1/100, loss 1.25\n"

@@ -1,5 +1,6 @@
 """Crops cut on the device: what is cut, how often, and that chunks of steps are the steps."""
 
+import contextlib
 from types import SimpleNamespace
 
 import jax
@@ -10,6 +11,8 @@ from PIL import Image
 
 from configs.smoke import get_config as smoke
 from train import loop
+from train.data import crop_batches
+from train.feed import Feed
 from train.pictures import open_source
 from train.resident import check_device_memory, load_resident, pack, random_crops
 from train.step import init_params, init_state, make_train_chunk, make_train_step, optimizer
@@ -145,11 +148,11 @@ def test_resident_pictures_train_in_chunks_and_resume_exactly(tiny, tmp_path, mo
     config.train.update(steps=4, steps_per_call=2, log_every=2, eval_every=4, checkpoint_every=2)
     seen = []
 
-    def step_and_count(feed, steps):
+    def step_and_count(feed, step, steps):
         if len(seen) == 3:
             raise RuntimeError("the machine is gone")
         seen.append(steps)
-        return feed_call(feed, steps)
+        return feed_call(feed, step, steps)
 
     feed_call = loop.Feed.__call__
     monkeypatch.setattr(loop.Feed, "__call__", step_and_count)
@@ -168,3 +171,16 @@ def test_resident_pictures_train_in_chunks_and_resume_exactly(tiny, tmp_path, mo
     config.data.loader = "memory"
     with pytest.raises(ValueError, match="data.loader = resident, found memory"):
         loop.train_and_evaluate(config, str(tmp_path / "parts"))
+
+
+def test_late_batches_are_those_of_a_run_that_had_them_from_the_start(tiny, photo):
+    config = tiny[2].copy_and_resolve_references()
+    config.data.late = (3, 128, 1)
+    reading = dict(shard=(0, 1), loader="memory", workers=0)
+    with contextlib.closing(Feed(config, [photo], reading)) as feed:
+        early, late = feed(1, 2), feed(3, 2)
+    assert early.shape == (2, 2, 64, 64, 3) and late.shape == (2, 1, 128, 128, 3)
+    for found, shape, start in ((early, (2, 64), 1), (late, (1, 128), 3)):
+        about = dict(batch_size=shape[0], crop=shape[1], seed=config.train.seed, start_step=start)
+        with contextlib.closing(crop_batches([photo], **about)) as batches:
+            np.testing.assert_array_equal(found, [next(batches), next(batches)])

@@ -309,16 +309,24 @@ def test_a_model_without_a_score_is_replaced_as_best(pretend, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "steps_per_call, expected",
-    [(1, [1, 2, 3, 4, 5, 6, 7]), (2, [2, 4, 6, 7]), (5, [4, 5, 6, 7]), (100, [4, 6, 7])],
+    "steps_per_call, late, expected",
+    [
+        (1, (), [1, 2, 3, 4, 5, 6, 7]),
+        (2, (), [2, 4, 6, 7]),
+        (5, (), [4, 5, 6, 7]),
+        (100, (), [4, 6, 7]),
+        (100, (1, 128, 2), [1, 4, 6, 7]),
+    ],
 )
-def test_chunks_end_where_something_is_due(steps_per_call, expected):
-    fields = default().train
-    fields.update(steps=7, log_every=4, eval_every=6, checkpoint_every=12)
-    fields.steps_per_call = steps_per_call
+def test_chunks_end_where_something_is_due(steps_per_call, late, expected):
+    config = default()
+    config.train.update(steps=7, log_every=4, eval_every=6, checkpoint_every=12)
+    config.train.steps_per_call = steps_per_call
+    config.data.late = late
+
     ends = [0]
     while ends[-1] < 7:
-        ends.append(loop.chunk_end(ends[-1], fields))
+        ends.append(loop.chunk_end(ends[-1], config))
     assert ends[1:] == expected
 
 

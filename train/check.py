@@ -39,6 +39,12 @@ def check_config(config: Any) -> HyperpriorModel:
     crop = config.data.crop
     if crop < 1 or crop % model.stride:
         raise ValueError(f"expected a crop of a multiple of {model.stride}, found {crop}")
+    late = tuple(config.data.late)
+    if late and (len(late) != 3 or min(late) < 1 or late[1] % model.stride or late[1] < crop):
+        raise ValueError(
+            "data.late expects () or a step, a crop that is no smaller and a multiple of "
+            f"{model.stride}, and a batch size, found {late}"
+        )
     smallest = smallest_side() * (2 if planes else 1)
     if loss.metric == "ms_ssim" and crop < smallest:
         raise ValueError(

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,13 @@ def _decode_all(read: Callable, source: Sequence, max_memory_mb: float) -> list[
         pool.shutdown(cancel_futures=True)
     log.info("decoded %d pictures, %.0f MB in memory", len(pictures), size / 1e6)
     return pictures
+
+
+def batch_shape(data: Any, step: int) -> tuple[int, int]:
+    """(batch size of all processes, crop) of a step, by the section `data` of a config."""
+    if data.late and step >= data.late[0]:
+        return data.late[2], data.late[1]
+    return data.batch_size, data.crop
 
 
 def crop_batches(

@@ -8,21 +8,21 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from train import hosts
-from train.data import crop_batches
+from train.data import batch_shape, crop_batches
 from train.resident import ResidentPictures, load_resident
 
 
 class Feed:
-    """The data of a run from some step on: `feed(n)` is what the next n steps are given.
+    """The data of a run: `feed(step, n)` is what the n steps from there on are given.
 
     Loaders "memory" and "grain" cut batches on the host, ahead of the steps: uint8
     (n, B, crop, crop, 3). The loader "resident" gives `ResidentPictures`, of which the steps cut
     their batches themselves, from the number of the step (`train.step.make_train_chunk`).
 
     Args:
+      config: of the run.
       source: pictures from `open_source`.
-      reading: arguments of `crop_batches`; resident pictures need none.
-      start_step, seed: of the run.
+      reading: further arguments of `crop_batches`; resident pictures need none.
 
     Attributes:
       sharding: of the data over the devices.
@@ -30,11 +30,12 @@ class Feed:
 
     sharding: NamedSharding
 
-    def __init__(
-        self, source: Sequence[np.ndarray], reading: dict[str, Any], start_step: int, seed: int
-    ):
+    def __init__(self, config: Any, source: Sequence[np.ndarray], reading: dict[str, Any]):
         replicated, by_picture = hosts.shardings()
-        self._batches = self._pictures = None
+        self._config, self._source, self._reading = config, source, reading
+        # Batches that are being cut: their iterator, the step of the next, and their shape.
+        self._batches, self._next = None, (-1, None)
+        self._pictures = None
         if reading["loader"] == "resident":
             self.sharding = replicated
             self._pictures = load_resident(source, sharding=replicated)
@@ -42,12 +43,22 @@ class Feed:
             # Axis 0 counts steps, axis 1 pictures.
             spec = PartitionSpec(None, *by_picture.spec)
             self.sharding = NamedSharding(by_picture.mesh, spec)
-            self._batches = crop_batches(source, seed=seed, start_step=start_step, **reading)
 
-    def __call__(self, steps: int) -> jax.Array | ResidentPictures:
-        if self._batches is None:
+    def __call__(self, step: int, steps: int) -> jax.Array | ResidentPictures:
+        if self._pictures is not None:
             return self._pictures
+        shape = batch_shape(self._config.data, step)
+        if self._next != (step, shape):
+            self.close()
+            batch_size, crop = hosts.local_batch_size(shape[0]), shape[1]
+            self._batches = crop_batches(
+                self._source,
+                seed=self._config.train.seed,
+                start_step=step,
+                **self._reading | dict(batch_size=batch_size, crop=crop),
+            )
         chunk = np.stack([next(self._batches) for _ in range(steps)])
+        self._next = step + steps, shape
         return hosts.to_devices(chunk, self.sharding)
 
     def close(self) -> None:

@@ -34,7 +34,6 @@ class RunLog:
     Args:
         workdir: folder of the run; created if it is missing.
         total_steps: last step of the run.
-        batch_size: pictures a step, of all processes.
         resume_step: the last step whose state was restored, 0 for a new run.
         progress: whether `progress` shows anything.
     """
@@ -44,7 +43,6 @@ class RunLog:
         workdir: str | os.PathLike[str],
         *,
         total_steps: int,
-        batch_size: int,
         resume_step: int = 0,
         progress: bool = True,
     ):
@@ -53,7 +51,7 @@ class RunLog:
         _drop_tail(path, resume_step)
         self._lines = path.open("a", encoding="utf-8")
         self._events = _open_events(path.parent / "tensorboard", resume_step)
-        self._progress = _Progress(total_steps, batch_size, resume_step) if progress else None
+        self._progress = _Progress(total_steps, resume_step) if progress else None
         self._last, self._start = resume_step, time.monotonic()
 
     def __enter__(self) -> Self:
@@ -93,21 +91,23 @@ class RunLog:
             scalars = [{"tag": name, "simple_value": value} for name, value in values.items()]
             _write_event(self._events, wall_time=now, step=int(step), summary={"value": scalars})
 
-    def progress(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def progress(self, step: int, metrics: Mapping[str, Any], batch_size: int) -> None:
         """Shows step, speed, time left and the metrics named in SHOWN, if it is time to.
+
+        The batch size is that of the last steps, of all processes.
 
         Cheap to call at every step: metrics still on a device are only fetched when shown; of an
         array, a value a step, the last is shown.
         """
         if self._progress is not None:
-            self._progress.show(step, metrics)
+            self._progress.show(step, metrics, batch_size)
 
 
 class _Progress:
     """A tqdm bar on a terminal with tqdm installed, else plain lines."""
 
-    def __init__(self, total_steps: int, batch_size: int, resume_step: int):
-        self._total, self._batch_size = total_steps, batch_size
+    def __init__(self, total_steps: int, resume_step: int):
+        self._total = total_steps
         self._bar = None
         if sys.stderr.isatty():
             try:
@@ -123,7 +123,7 @@ class _Progress:
         self._shown: tuple[int, float] | None = None
         self._step_seconds: float | None = None
 
-    def show(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def show(self, step: int, metrics: Mapping[str, Any], batch_size: int) -> None:
         now = time.monotonic()
         if self._shown is not None:
             if now - self._shown[1] < self._interval and step < self._total:
@@ -132,7 +132,7 @@ class _Progress:
         # Speed counts from the first call on: the time before it went to compilation.
         self._shown = step, now
         values = {k: np.ravel(metrics[k])[-1] for k in SHOWN if k in metrics}
-        text = self._speed(step) + [f"{k} {value:.4g}" for k, value in values.items()]
+        text = self._speed(step, batch_size) + [f"{k} {value:.4g}" for k, value in values.items()]
         if self._bar is None:
             print(", ".join([f"step {step}/{self._total}", *text]), file=sys.stderr, flush=True)
         else:
@@ -144,13 +144,13 @@ class _Progress:
             new, old = seconds / steps, self._step_seconds
             self._step_seconds = new if old is None else 0.7 * old + 0.3 * new
 
-    def _speed(self, step: int) -> list[str]:
+    def _speed(self, step: int, batch_size: int) -> list[str]:
         if self._step_seconds is None:
             return []
         rate = 1 / self._step_seconds
         minutes, seconds = divmod(round((self._total - step) * self._step_seconds), 60)
         left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
-        return [f"{rate:.3g} steps/s", f"{rate * self._batch_size:.3g} images/s", left]
+        return [f"{rate:.3g} steps/s", f"{rate * batch_size:.3g} images/s", left]
 
     def close(self) -> None:
         if self._bar is not None:

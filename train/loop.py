@@ -15,6 +15,7 @@ import numpy as np
 from train import hosts
 from train.check import check_config, keep_config
 from train.checkpoints import Checkpoints
+from train.data import batch_shape
 from train.feed import Feed
 from train.log import RunLog
 from train.pictures import open_source
@@ -55,6 +56,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     workdir = Path(workdir)
     model, levels = check_config(config), len(config.loss.lambdas)
     batch_size = hosts.local_batch_size(config.data.batch_size)
+    hosts.local_batch_size(batch_shape(config.data, config.train.steps)[0])
     if hosts.is_first():
         workdir.mkdir(parents=True, exist_ok=True)
         for name in ("model", "best"):
@@ -104,26 +106,27 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
             if step:
                 log.info("Resuming at step %d of %d.", step, config.train.steps)
             best = best_score(workdir / "best", config)
-            feed = Feed(source, reading, step, config.train.seed)
+            feed = Feed(config, source, reading)
             training = model.clone(compute_dtype=compute_dtype(config.train.compute_dtype))
 
             @functools.cache
-            def train_chunk(steps: int):
+            def train_chunk(steps: int, shape: tuple[int, int]):
                 return jax.jit(
-                    make_train_chunk(training, tx, config, steps, by_picture=by_picture),
+                    make_train_chunk(training, tx, config, steps, shape, by_picture=by_picture),
                     in_shardings=(replicated, feed.sharding),
                     out_shardings=replicated,
                     donate_argnums=0,
                 )
 
-            about = dict(total_steps=config.train.steps, batch_size=config.data.batch_size)
-            record = RunLog(workdir, resume_step=step, **about) if hosts.is_first() else None
+            about = dict(total_steps=config.train.steps, resume_step=step)
+            record = RunLog(workdir, **about) if hosts.is_first() else None
             stopped, metrics = 0, {}
             with record or contextlib.nullcontext(), contextlib.closing(feed):
                 while step < config.train.steps and not (stopped := stop.agreed()):
-                    end = chunk_end(step, config.train)
-                    state, metrics = train_chunk(end - step)(state, feed(end - step))
-                    step = end
+                    steps = chunk_end(step, config) - step
+                    shape = batch_shape(config.data, step)
+                    state, metrics = train_chunk(steps, shape)(state, feed(step, steps))
+                    step += steps
                     last = step == config.train.steps
                     saving = last or step % config.train.checkpoint_every == 0
                     values = {}
@@ -139,7 +142,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
                             best = values["eval/loss"]
                             export(config, workdir / "best", state, score=best)
                     if record:
-                        record.progress(step, metrics)
+                        record.progress(step, metrics, shape[0])
                         if values:
                             record.write(step, values)
                     if saving:
@@ -166,15 +169,18 @@ def compute_dtype(name: str) -> str:
     return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
-def chunk_end(step: int, train: Any) -> int:
+def chunk_end(step: int, config: Any) -> int:
     """The step up to which the run may go on without looking at anything: records, signals.
 
-    `steps_per_call` steps on, or less where a record, a validation, a checkpoint or the end comes
-    first; with intervals that are multiples of it all chunks are equally long, and compiled once.
+    `steps_per_call` steps on, or less where a record, a validation, a checkpoint, other crops or
+    the end come first; with intervals that are multiples of it all chunks are equally long, and
+    compiled once.
     """
+    train, late = config.train, config.data.late[:1]
     together = train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     every = (together, train.log_every, train.eval_every, train.checkpoint_every)
-    return min(train.steps, *(n * (step // n + 1) for n in every))
+    ends = [n * (step // n + 1) for n in every] + [n for n in late if n > step]
+    return min(train.steps, *ends)
 
 
 def check_finite(metrics: Mapping[str, Any], step: int) -> None:

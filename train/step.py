@@ -114,6 +114,7 @@ def make_train_chunk(
     tx: optax.GradientTransformation,
     config: Any,
     steps: int,
+    shape: tuple[int, int] | None = None,
     *,
     by_picture: jax.sharding.Sharding | None = None,
     unroll: bool | None = None,
@@ -126,6 +127,7 @@ def make_train_chunk(
     Args:
       model, tx, config: of `make_train_step`.
       steps: how many; the batches must be as many.
+      shape: batch size and crop of the batches that are cut; None for those of the config.
       by_picture: how the batches that are cut are spread over the devices; None for one device.
       unroll: no loop, but the steps one after the other, which compiles for `steps` times as long;
         None does so on CPUs, where a loop runs a tenth as fast: XLA compiles the gradients of
@@ -141,7 +143,7 @@ def make_train_chunk(
     def cut_and_step(
         pictures: ResidentPictures, state: State, _: None
     ) -> tuple[State, dict[str, Array]]:
-        batch_size, crop = config.data.batch_size, config.data.crop
+        batch_size, crop = shape or (config.data.batch_size, config.data.crop)
         batch = random_crops(pictures, config.train.seed, state["step"], batch_size, crop)
         if by_picture is not None:
             batch = jax.lax.with_sharding_constraint(batch, by_picture)
