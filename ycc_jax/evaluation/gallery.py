@@ -64,7 +64,7 @@ def of_model(codec: Codec) -> Subject:
     """The subject of a codec model, at every whole quality or its only one."""
     return Subject(
         codec.model.name,
-        range(101) if codec.net.levels else (None,),
+        range(101) if codec.net.levels > 1 else (None,),
         lambda rgb, quality: codec.encode(rgb, quality=quality),
         lambda data: decode_with_bits(codec, data),
         {"weights_hash": codec.model.weights_hash.hex()},

@@ -38,7 +38,7 @@ class Model:
     def __init__(self, codec: Codec, alpha: float | None = None):
         self.codec, self.alpha = codec, alpha
         self.name = codec.model.name
-        self.qualities = QUALITIES if codec.net.levels else (None,)
+        self.qualities = QUALITIES if codec.net.levels > 1 else (None,)
         device = jax.devices()[0]
         self.settings = {
             "weights_hash": codec.model.weights_hash.hex(),
