@@ -232,6 +232,7 @@ def pretend(bundled, tmp_path, monkeypatch):
     def run(scores, steps, **changes):
         config = default()
         config.model.update(bundled.model.arguments)
+        config.loss.lambdas = (0.01,) * config.model.levels
         config.data.update(batch_size=1, crop=64)
         config.train.update(steps=steps, log_every=1, eval_every=1, checkpoint_every=2)
         config.update_from_flattened_dict(changes)
