@@ -331,6 +331,14 @@ def test_chunks_end_where_something_is_due(steps_per_call, late, expected):
     assert ends[1:] == expected
 
 
+def test_accelerators_compute_in_bfloat16_and_take_ten_steps_a_call(monkeypatch):
+    config = default()
+    assert (loop.compute_dtype("auto"), loop.chunk_end(0, config)) == ("float32", 1)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert (loop.compute_dtype("auto"), loop.chunk_end(0, config)) == ("bfloat16", 10)
+    assert loop.compute_dtype("float32") == "float32"
+
+
 def test_a_metric_that_is_not_finite_is_named_with_its_step():
     loop.check_finite({"loss": jnp.ones(3), "eval/loss": 1.0}, 12)
     metrics = {"loss": jnp.array([1, 2, jnp.inf]), "grad_norm": jnp.array([1, jnp.nan, jnp.nan])}
