@@ -85,3 +85,11 @@ def bundled():
     import ycc_jax
 
     return ycc_jax.load()
+
+
+@pytest.fixture(scope="session")
+def trainer(tmp_path_factory):
+    """Starts training runs in processes of their own."""
+    from test_survival import Trainer
+
+    return Trainer(tmp_path_factory.mktemp("trainer") / "runs")

@@ -1,5 +1,6 @@
 """RD files and BD-rate between them, in the library and as `ycc bd-rate`."""
 
+import importlib
 import itertools
 import json
 import os
@@ -60,8 +61,8 @@ def test_anchors_agree_with_the_package(anchor, test, metric, percent):
     assert rd.compare(*pair, metric)["bd_rate"] == pytest.approx(percent, abs=0.001)
 
 
-def test_all_anchors_agree_with_the_package_where_installed():
-    package = pytest.importorskip("bjontegaard")
+def test_all_anchors_agree_with_the_package():
+    package = importlib.import_module("bjontegaard")
     records, compared = [rd.read(path) for path in sorted(ANCHORS.glob("*.json"))], 0
     for anchor, test in itertools.permutations(records, 2):
         for metric in rd.shared_metrics(anchor, test):

@@ -6,12 +6,12 @@ import socket
 import jax
 import numpy as np
 import pytest
-from test_survival import final_state, finish, trainer  # noqa: F401
+from test_survival import final_state, finish
 
 from train import hosts
 
 
-def as_one_run(trainer, workdir, **sent):  # noqa: F811
+def as_one_run(trainer, workdir, **sent):
     """Two processes of two devices; (exit code, stderr) of each. The second gets the signal.
 
     It has a workdir of its own, which must stay untouched.
@@ -30,7 +30,7 @@ def as_one_run(trainer, workdir, **sent):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_processes_and_devices_do_not_matter(trainer, tmp_path):  # noqa: F811
+def test_processes_and_devices_do_not_matter(trainer, tmp_path):
     """Two processes with two devices, stopped by one's SIGTERM and continued; one with four."""
     workdir = tmp_path / "two"
     for code, text in as_one_run(trainer, workdir, sends=signal.SIGTERM, at=2):

@@ -39,12 +39,6 @@ BEGINNINGS = {
 }
 
 
-def get(name):
-    if name == "jxl":
-        pytest.importorskip("pillow_jxl", reason="the extra [eval] is not installed")
-    return peers.get(name)
-
-
 def test_every_codec_is_named_in_the_help():
     assert list(peers.PEERS) == NAMES
     (option,) = [param for param in commands.evaluate.params if param.name == "codec"]
@@ -54,7 +48,7 @@ def test_every_codec_is_named_in_the_help():
 @pytest.mark.parametrize("name", NAMES)
 def test_rate_and_quality_are_those_stored(name, photo):
     quality, size, psnr_rgb, psnr_y = STORED[name]
-    codec, picture = get(name), np.ascontiguousarray(photo[:256, :256])
+    codec, picture = peers.get(name), np.ascontiguousarray(photo[:256, :256])
     data = codec.encode(picture, quality)
     assert re.match(BEGINNINGS[name.partition("-")[0]], data, re.DOTALL)
     decoded = codec.decode(data)
@@ -68,7 +62,7 @@ def test_rate_and_quality_are_those_stored(name, photo):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_default_qualities_rise(name, photo):
-    codec, picture = get(name), np.ascontiguousarray(photo[64:160, 100:211])
+    codec, picture = peers.get(name), np.ascontiguousarray(photo[64:160, 100:211])
     points = []
     for quality in codec.qualities:
         codec.check(quality)
@@ -126,7 +120,7 @@ def test_kodak_curves_are_those_of_the_anchors(name):
     interpolate = importlib.import_module("scipy.interpolate").PchipInterpolator
     anchor = Path(__file__).parents[1] / "results" / "anchors" / f"{name}.json"
     anchor = json.loads(anchor.read_text())["results"]
-    codec, points = get(name), []
+    codec, points = peers.get(name), []
     pictures = [
         np.asarray(Image.open(path).convert("RGB"))
         for path in sorted(Path(os.environ["KODAK"]).glob("*.png"))

@@ -105,15 +105,6 @@ def final_state(workdir: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-# A session fixture would be set up once for each file that imports it.
-the_trainer = functools.cache(Trainer)
-
-
-@pytest.fixture
-def trainer(tmp_path_factory):
-    return the_trainer(tmp_path_factory.getbasetemp() / "trainer")
-
-
 @pytest.mark.slow
 def test_a_run_killed_and_preempted_ends_with_the_same_bits(trainer, tmp_path):
     code, text = finish(trainer(tmp_path, sends=signal.SIGKILL, at=3))
