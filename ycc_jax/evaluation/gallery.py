@@ -75,8 +75,9 @@ def of_peer(peer: Peer) -> Subject:
     """The subject of a classic codec, at its whole qualities."""
     low, high = peer.scale
     qualities = range(math.ceil(low), math.floor(high) + 1)
-    decode = lambda data: (peer.decode(data), None)  # noqa: E731
-    return Subject(peer.name, qualities, peer.encode, decode, peer.settings)
+    return Subject(
+        peer.name, qualities, peer.encode, lambda data: (peer.decode(data), None), peer.settings
+    )
 
 
 def samples(count: int) -> Iterator[tuple[str, np.ndarray]]:
