@@ -1,4 +1,4 @@
-"""What can be told of a config before any work: whether its choices fit together, and a run."""
+"""What can be told of a config before any work: that its choices fit, and the run they continue."""
 
 import json
 from pathlib import Path
