@@ -128,6 +128,28 @@ def test_damaged_picture_is_replaced(folder, loader, caplog):
     assert [r.args[0] for r in caplog.records if "cannot be decoded" in r.message] == [path]
 
 
+def test_damaged_picture_read_by_two_threads_is_one_warning(caplog):
+    class Damaged:
+        """Both readers are inside before the first fails."""
+
+        inside = threading.Barrier(2, timeout=60)
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            self.inside.wait()
+            raise OSError("image file is truncated")
+
+    sampler = CropSampler(Damaged(), crop=8, seed=0)
+    readers = [threading.Thread(target=sampler.read, args=(0,)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert len(caplog.records) == 1
+
+
 def test_all_pictures_damaged(tmp_path):
     Image.fromarray(noise(64, 64)).save(tmp_path / "a.png")
     path = tmp_path / "a.png"

@@ -34,7 +34,7 @@ class CropSampler:
         self.source, self.crop, self.seed = source, crop, seed
         areas = getattr(source, "areas", None)
         self._cumulative = np.cumsum(np.ones(len(source), np.int64) if areas is None else areas)
-        self._broken: set[int] = set()
+        self._broken: dict[int, Exception] = {}
 
     def __call__(self, number: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, int(number)])
@@ -61,9 +61,10 @@ class CropSampler:
         try:
             return self.source[index]
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, ...
-            self._broken.add(index)
-            name = getattr(self.source, "paths", {index: f"picture {index}"})[index]
-            log.warning("%s cannot be decoded and is left out: %s", name, error)
+            # One warning, also where two threads read it at once: setdefault is atomic.
+            if self._broken.setdefault(index, error) is error:
+                name = getattr(self.source, "paths", {index: f"picture {index}"})[index]
+                log.warning("%s cannot be decoded and is left out: %s", name, error)
             return None
 
     def load(self, max_memory_mb: float) -> None:
