@@ -65,5 +65,7 @@ def install(session, *packages):
 
 def test(session, *selection):
     """Runs pytest on the installed package: the safe path keeps the checkout out of sys.path."""
-    arguments = session.posargs or ["--durations=10", *selection]
+    # Two processes, as one leaves cores idle while XLA compiles; a file's tests share its fixtures.
+    together = ["-n", "2", "--dist", "loadfile"]
+    arguments = session.posargs or [*together, "--durations=10", *selection]
     session.run("pytest", *arguments, env={"PYTHONSAFEPATH": "1"})
