@@ -408,7 +408,6 @@ def test_the_commands_cost_other_commands_nothing():
     assert {"eval", "bd-rate"} <= set(cli.cli.commands)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="without git no commit is named")
 def test_the_commit_is_that_of_our_checkout_only(tmp_path, monkeypatch):
     init = tmp_path / "__init__.py"
     init.write_text("")
