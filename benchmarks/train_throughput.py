@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train.resident import pack
+from train.input.resident import pack
 from train.step import init_params, init_state, make_train_chunk, optimizer
 from ycc_jax.models import build
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ycc_jax
-from ycc_jax.checkpoint import check_export_path, export_model, load_model, read_header, stream_ids
+from ycc_jax.codec_model import check_export_path, export_model, load_model, read_header, stream_ids
 from ycc_jax.errors import ModelError
 
 

@@ -14,10 +14,13 @@ from configs.smoke import get_config as smoke
 from train.loop import train_and_evaluate
 from train.start import start_from
 from train.step import init_params
-from ycc_jax import bitstream, cli, images, metrics, y4m
-from ycc_jax.color import rgb_to_ycbcr420, to_uint8
+from ycc_jax import bitstream, cli
+from ycc_jax.metrics import bd_rate
+from ycc_jax.metrics import psnr as rgb_psnr
 from ycc_jax.models import build
-from ycc_jax.planes import Planes, to_rgb
+from ycc_jax.pictures import images, y4m
+from ycc_jax.pictures.color import rgb_to_ycbcr420, to_uint8
+from ycc_jax.pictures.planes import Planes, to_rgb
 
 ALPHAS = (0.025, 0.25, 1.0)
 
@@ -88,7 +91,7 @@ def test_luma_gains_at_equal_rate_as_alpha_falls(grid):
     """What the allocation is for: the same bytes give a better luma, a worse chroma."""
     for low, high in ((0, 1), (1, 2)):
         luma, chroma = (
-            metrics.bd_rate(grid[:, high, 0], grid[:, high, k], grid[:, low, 0], grid[:, low, k])[0]
+            bd_rate.bd_rate(grid[:, high, 0], grid[:, high, k], grid[:, low, 0], grid[:, low, k])[0]
             for k in (1, 2)
         )
         assert luma < -1 and chroma > 1, (luma, chroma)
@@ -155,7 +158,7 @@ def test_rgb_through_a_model_of_planes(codec, photo):
     """Chroma by 2x2 means on the way in, interpolated on the way out; grey stays grey."""
     rgb = photo[20:147, 150:341]
     found = codec.decode(codec.encode(rgb, 100))
-    assert metrics.distortion(rgb, found)["psnr-y"] > 30
+    assert rgb_psnr.distortion(rgb, found)["psnr-y"] > 30
     planes = codec.decode(codec.encode(as_planes(rgb, "full", "center"), 100))
     # The same picture but for the rounding of its planes to 8 bits, before and after: a variance of
     # 1/12 in each plane is 0.24 as the mean over R, G and B.

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ycc_jax import bitstream, cli, errors, files, images
+from ycc_jax import bitstream, cli, errors
+from ycc_jax.pictures import files, images
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 import ycc_jax
-from ycc_jax import bitstream, metrics, rdo
-from ycc_jax.checkpoint import export_model
+from ycc_jax import bitstream
 from ycc_jax.codec import Codec, symbols_crc
-from ycc_jax.entropy import range_coder
+from ycc_jax.codec_model import export_model
+from ycc_jax.entropy import range_coder, rdo
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
+from ycc_jax.metrics import bd_rate, psnr
 from ycc_jax.models import build
-from ycc_jax.padding import pad_to_multiple
+from ycc_jax.pictures.padding import pad_to_multiple
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (17, 31), (64, 64), (333, 500)])
@@ -83,7 +84,7 @@ def test_the_bundled_model_gives_every_rate(bundled, photo):
     for quality in (0, 20, 35.5, 50, 71, 100):
         data = bundled.encode(picture, quality)
         sizes.append(len(data))
-        psnr.append(metrics.distortion(picture, bundled.decode(data))["psnr-y"])
+        psnr.append(psnr.distortion(picture, bundled.decode(data))["psnr-y"])
     assert sizes == sorted(sizes) and sizes[-1] > 5 * sizes[0]
     assert psnr == sorted(psnr) and psnr[-1] > psnr[0] + 8
 
@@ -93,9 +94,9 @@ def test_optimised_quantisation_pays(bundled, photo):
     picture, curves = photo[128:320, 128:320], []
     for worth in (float("inf"), rdo.BITS_PER_SQUARED_STEP):
         streams = [bundled.encode(picture, quality, worth=worth) for quality in (10, 35, 60, 85)]
-        psnr = [metrics.distortion(picture, bundled.decode(data))["psnr-y"] for data in streams]
+        psnr = [psnr.distortion(picture, bundled.decode(data))["psnr-y"] for data in streams]
         curves += [[len(data) for data in streams], psnr]
-    assert metrics.bd_rate(*curves)[0] < 0
+    assert bd_rate.bd_rate(*curves)[0] < 0
 
 
 def test_estimated_bits_are_the_files_bits(bundled, photo):

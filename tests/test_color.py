@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ycc_jax import color
+from ycc_jax.pictures import color
 
 MATRICES = ["bt601", "bt709", "bt2020"]
 RANGES = ["full", "limited"]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import PREFETCH, CropSampler, crop_batches
-from train.pictures import open_source
+from train.input.crops import PREFETCH, CropSampler, crop_batches
+from train.input.pictures import open_source
 
 LOADERS = ("memory", "grain")
 
@@ -206,7 +206,8 @@ def test_argument_errors(wrong):
 
 def test_folder_needs_only_numpy_and_pillow(folder):
     program = (
-        "import sys; from train.data import crop_batches; from train.pictures import open_source\n"
+        "import sys; from train.input.crops import crop_batches\n"
+        "from train.input.pictures import open_source\n"
         f"next(crop_batches(open_source('folder:{folder}'), batch_size=1, crop=32, seed=0))\n"
         "heavy = {'jax', 'grain', 'tensorflow', 'tensorflow_datasets', 'skimage', 'absl'}\n"
         "assert not heavy & set(sys.modules)"

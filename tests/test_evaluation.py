@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 import ycc_jax
-from ycc_jax import cli, metrics, ms_ssim
+from ycc_jax import cli
 from ycc_jax.errors import InputError
-from ycc_jax.evaluation import measure, models, peers, provenance, rd, rows, run
+from ycc_jax.evaluation import measure, peers, provenance, rd, rows, run, subject
+from ycc_jax.metrics import ms_ssim, psnr
 
 PSNRS = "psnr-rgb psnr-rgb-mean psnr-y psnr-cb psnr-cr psnr-411 psnr-411-mse".split()
 
@@ -116,8 +117,8 @@ def test_means_are_those_of_real_files(folder, ycc):
         picture = np.asarray(Image.open(path).convert("RGB"))
         data = jpeg(picture, 50)
         decoded = np.asarray(Image.open(io.BytesIO(data)))
-        psnr = metrics.distortion(picture, decoded)
-        expected.append([8 * len(data) / picture[..., 0].size, *(psnr[key] for key in PSNRS)])
+        values = psnr.distortion(picture, decoded)
+        expected.append([8 * len(data) / picture[..., 0].size, *(values[key] for key in PSNRS)])
         if min(picture.shape[:2]) > 160:
             x, y = (a[None].astype(np.float64) for a in (picture, decoded))
             similarity.append(ms_ssim.ms_ssim(x, y, 255).mean())
@@ -213,7 +214,7 @@ def test_a_model_is_measured_with_its_seconds_in_parts(folder, ycc, bundled, pho
     assert settings["alpha"] == pytest.approx(0.1, rel=1e-3) and "jax" in settings
     data = bundled.encode(picture, quality=70.5, alpha=0.1)
     assert results["bpp"][1] == 8 * len(data) / (70 * 90)
-    assert results["psnr-y"][1] == metrics.psnr_y(picture, bundled.decode(data))
+    assert results["psnr-y"][1] == psnr.distortion(picture, bundled.decode(data))["psnr-y"]
     for direction in ("encoding", "decoding"):
         compiling, transform, entropy = (
             results[f"{direction}_{part}_time"] for part in ("compile", "transform", "entropy")
@@ -227,10 +228,10 @@ def test_a_model_is_measured_with_its_seconds_in_parts(folder, ycc, bundled, pho
 
 
 def test_nested_compilations_count_once():
-    stopwatch, now = models.Stopwatch(), time.perf_counter()
+    stopwatch, now = subject.Stopwatch(), time.perf_counter()
     with pytest.MonkeyPatch.context() as patch:
         for end, duration in [(1, 0.5), (2, 0.25), (3, 2.75), (6, 1)]:  # two inside the third
-            patch.setattr(models.time, "perf_counter", lambda end=end: now + end)
+            patch.setattr(subject.time, "perf_counter", lambda end=end: now + end)
             stopwatch._listen("/jax/core/compile/backend_compile_duration", duration)
         stopwatch._listen("/jax/something/else", 1)
     assert stopwatch.compiled() == pytest.approx(2.75 + 1)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ycc_jax.gain import GainUnits, alpha_position, level_weights
+from ycc_jax.nets.gain import GainUnits, alpha_position, level_weights
 
 
 def test_between_levels_gains_interpolate_exponentially(rng):

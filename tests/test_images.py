@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from ycc_jax import images
 from ycc_jax.errors import InputError, LimitError
+from ycc_jax.pictures import images
 
 # `read_quietly` and `pytest.warns` look at warnings; elsewhere they are beside the point.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from ycc_jax.layers import GDN, Conv, ConvTranspose, PReLU, activation, lower_bound
+from ycc_jax.nets.layers import GDN, Conv, ConvTranspose, PReLU, activation
+from ycc_jax.rounding import lower_bound
 
 
 def apply(module, x, key):

@@ -10,12 +10,12 @@ import pytest
 import ycc_jax
 from train.step import init_params
 from ycc_jax import bitstream
-from ycc_jax.checkpoint import export_model
-from ycc_jax.color import rgb_to_ycbcr420, to_uint8
+from ycc_jax.codec_model import export_model
 from ycc_jax.entropy import factorized
 from ycc_jax.errors import CorruptStreamError, InputError
 from ycc_jax.models import build
-from ycc_jax.planes import Planes
+from ycc_jax.pictures.color import rgb_to_ycbcr420, to_uint8
+from ycc_jax.pictures.planes import Planes
 
 RGB = dict(transform="joint", color_space="rgb", activation="gdn", levels=0, level_aware=False)
 ONE = dict(levels=0, level_aware=False)
@@ -170,7 +170,7 @@ def test_planes_are_coded_as_they_are(variant, photo):
 
 def test_native_planes_are_never_resized(monkeypatch):
     """With both resizing filters broken, a 4:2:0 model still trains and codes planes."""
-    from ycc_jax import color
+    from ycc_jax.pictures import color
 
     model = build(N=4, M=8, levels=0, level_aware=False, subsampling="420")
     monkeypatch.setattr(color, "downsample_chroma", None)

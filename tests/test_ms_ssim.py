@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from reference.make_ms_ssim import blurred, cases, picture
 
-from ycc_jax.ms_ssim import _power, decibels, ms_ssim
+from ycc_jax.metrics.ms_ssim import _power, decibels, ms_ssim
 
 REFERENCE = json.loads(Path(__file__).with_name("reference").joinpath("ms_ssim.json").read_text())
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ycc_jax import padding
+from ycc_jax.pictures import padding
 
 
 @pytest.mark.parametrize(

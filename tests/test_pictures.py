@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import crop_batches
-from train.pictures import TfdsImages, open_source
+from train.input.crops import crop_batches
+from train.input.pictures import TfdsImages, open_source
 
 
 def noise(height, width, seed=0):
@@ -160,7 +160,7 @@ def test_tfds(tiny_pictures, loader):
 def test_tfds_needs_no_tensorflow(tiny_pictures):
     folder, _ = tiny_pictures
     program = (
-        "import sys; from train.pictures import open_source\n"
+        "import sys; from train.input.pictures import open_source\n"
         f"source = open_source('tfds:tiny_pictures:train[:2]', data_dir={str(folder)!r})\n"
         "assert len(source) == 2 and source[0].shape[2] == 3\n"
         "assert 'tensorflow' not in sys.modules"

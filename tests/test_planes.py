@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ycc_jax import color, planes
 from ycc_jax.errors import InputError
-from ycc_jax.planes import Planes, from_float, to_float
+from ycc_jax.pictures import color, planes
+from ycc_jax.pictures.planes import Planes, from_float, to_float
 
 LIMITED = {"range": "limited", "matrix": "bt709", "siting": "left"}
 

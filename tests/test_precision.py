@@ -7,8 +7,8 @@ import pytest
 from test_models import VARIANTS, parameters
 
 from train.loss import rate_distortion
-from ycc_jax.layers import GDN, Conv, ConvTranspose, Dense, PReLU, computing_in
 from ycc_jax.models import build
+from ycc_jax.nets.layers import GDN, Conv, ConvTranspose, Dense, PReLU, computing_in
 
 pytestmark = pytest.mark.slow
 

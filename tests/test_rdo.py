@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ycc_jax.entropy.rdo import RdoQuantizer
 from ycc_jax.entropy.tables import SCALE_TABLE, TOTAL, gaussian_tables
-from ycc_jax.rdo import RdoQuantizer
 
 TABLES = gaussian_tables()
 

@@ -17,9 +17,9 @@ from ycc_jax import bitstream, cli
 from ycc_jax.entropy import range_coder
 from ycc_jax.entropy.tables import gaussian_tables
 from ycc_jax.errors import InputError
-from ycc_jax.evaluation import curves, gallery, plots, report
-from ycc_jax.evaluation.bit_map import decode_with_bits, symbol_bits
-from ycc_jax.evaluation.curves import LUMA, METRICS, Curve
+from ycc_jax.evaluation.report import build, curves, gallery, plots
+from ycc_jax.evaluation.report.bit_map import decode_with_bits, symbol_bits
+from ycc_jax.evaluation.report.curves import LUMA, METRICS, Curve
 
 EVIL = "<script>document.title='evil'</script>&\"'"
 
@@ -101,7 +101,7 @@ def test_what_files_say_is_escaped():
         published("b", 2.0, source=EVIL),
     ]
     found[0].record["results"][EVIL] = [EVIL] * 5
-    page = report.build(found, 1)
+    page = build.build(found, 1)
     assert page.count("<script") == 2  # the data and the page's own
     data = re.search(r'id="data">(.*?)</script>', page).group(1)
     assert json.loads(data)["curves"][0]["name"] == EVIL
@@ -232,7 +232,7 @@ def test_command_codes_the_pictures_of_a_folder(folder, monkeypatch, rng):
     Image.fromarray(picture(rng)).save(folder / "empty" / "one.png")
     Image.fromarray(picture(rng)[..., 0]).save(folder / "empty" / "two.png")
     codec = types.SimpleNamespace(load=None)
-    monkeypatch.setattr(report, "load", lambda model: codec)
+    monkeypatch.setattr(build, "load", lambda model: codec)
     monkeypatch.setattr(gallery, "of_model", lambda codec: Coarse("model", range(9, 61)).subject)
     options = ["--images", "empty", "--codec", "jpeg-444", "--steps", "3"]
     assert run("a.json", "-o", "out.html", *options) == 0
@@ -316,7 +316,7 @@ def page(exhibit, tmp_path_factory):
     ours[0].record["results"].update(times)
     others = [published("peer", 2.0), published("far", 1e6, source=EVIL)]
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(report.build([*ours, *others], 2, exhibit.gallery), "utf-8")
+    path.write_text(build.build([*ours, *others], 2, exhibit.gallery), "utf-8")
     return path.as_uri()
 
 
@@ -491,7 +491,7 @@ def test_table_legend_and_values(viewer):
     actions.w3c_actions.pointer_action.move_to_location(*map(int, mark))
     actions.perform()
     assert viewer.find("#tip").text == "peer\n0.400 bpp, 26.07 dB"  # 40 + 6 log2(0.4 / 2)
-    assert viewer.browser.title == report.TITLE
+    assert viewer.browser.title == build.TITLE
 
 
 @pytest.mark.parametrize("width", [1280, 360])

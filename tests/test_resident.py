@@ -11,10 +11,10 @@ from PIL import Image
 
 from configs.smoke import get_config as smoke
 from train import loop
-from train.data import crop_batches
-from train.feed import Feed
-from train.pictures import open_source
-from train.resident import check_device_memory, load_resident, pack, random_crops
+from train.input.crops import crop_batches
+from train.input.feed import Feed
+from train.input.pictures import open_source
+from train.input.resident import check_device_memory, load_resident, pack, random_crops
 from train.step import init_params, init_state, make_train_chunk, make_train_step, optimizer
 from ycc_jax.models import build
 

@@ -25,7 +25,7 @@ from train import loop, main
 from train.checkpoints import Checkpoints
 from train.stopping import StopRequest
 from train.validation import validate
-from ycc_jax.checkpoint import read_header
+from ycc_jax.codec_model import read_header
 
 # A few thousand weights, two rates; every step recorded, a checkpoint and a validation every other.
 CONFIG = """

@@ -16,7 +16,7 @@ import scipy.stats
 from ycc_jax.entropy import factorized, gaussian
 from ycc_jax.entropy.range_coder import Decoder, available_backends, encode
 from ycc_jax.entropy.tables import SCALE_TABLE, CdfTables, gaussian_tables
-from ycc_jax.layers import GDN
+from ycc_jax.nets.layers import GDN
 
 needs_tfc = pytest.mark.skipif(
     "tfc" not in available_backends(),

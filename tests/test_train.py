@@ -12,14 +12,15 @@ import pytest
 
 import train.step
 from configs.smoke import get_config as smoke
-from train import feed, loop
+from train import loop
 from train.checkpoints import Checkpoints
+from train.input import feed
 from train.loss import distortion, rate_distortion
 from train.start import closed_form_start, in_ycbcr
 from train.step import init_params, init_state, make_train_step, optimizer
-from ycc_jax.checkpoint import read_header
-from ycc_jax.color import ycbcr_to_rgb
+from ycc_jax.codec_model import read_header
 from ycc_jax.models import build
+from ycc_jax.pictures.color import ycbcr_to_rgb
 
 
 def test_a_run_leaves_records_and_a_codec_model(tiny_run, tiny_config):

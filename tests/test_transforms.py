@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from ycc_jax.color import downsample_chroma, rgb_to_ycbcr420, ycbcr420_to_rgb
-from ycc_jax.transforms.dlec import (
+from ycc_jax.nets.dlec import (
     DlecAnalysis,
     DlecSynthesis,
     depth_to_space,
     space_to_depth,
 )
-from ycc_jax.transforms.hyper import HyperAnalysis, HyperSynthesis
-from ycc_jax.transforms.joint import JointAnalysis, JointSynthesis
-from ycc_jax.transforms.lapped import (
+from ycc_jax.nets.hyper import HyperAnalysis, HyperSynthesis
+from ycc_jax.nets.joint import JointAnalysis, JointSynthesis
+from ycc_jax.nets.lapped import (
     LappedAnalysis,
     LappedSynthesis,
     from_blocks,
@@ -23,6 +22,7 @@ from ycc_jax.transforms.lapped import (
     prefilter,
     to_blocks,
 )
+from ycc_jax.pictures.color import downsample_chroma, rgb_to_ycbcr420, ycbcr420_to_rgb
 
 
 def shapes(module, *inputs):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ycc_jax import wavefront
-from ycc_jax.context import TAPS
+from ycc_jax.nets.context import TAPS
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 9), (7, 1), (5, 4), (4, 30), (32, 48)])

@@ -11,9 +11,9 @@ import warnings
 import numpy as np
 import pytest
 
-from ycc_jax import files, y4m
 from ycc_jax.errors import InputError, LimitError
-from ycc_jax.planes import Planes
+from ycc_jax.pictures import files, y4m
+from ycc_jax.pictures.planes import Planes
 
 SIZES = [(1, 1), (1, 4), (17, 31), (8, 6)]
 TAGS = {

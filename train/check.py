@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.common import default
-from ycc_jax.files import write_bytes
+from ycc_jax.metrics.ms_ssim import smallest_side
 from ycc_jax.models import HyperpriorModel, build
-from ycc_jax.ms_ssim import smallest_side
+from ycc_jax.pictures.files import write_bytes
 
 
 def check_config(config: Any) -> HyperpriorModel:

@@ -15,15 +15,15 @@ import numpy as np
 from train import hosts
 from train.check import check_config, keep_config
 from train.checkpoints import Checkpoints
-from train.data import batch_shape
-from train.feed import Feed
+from train.input.crops import batch_shape
+from train.input.feed import Feed
+from train.input.pictures import open_source
 from train.log import RunLog
-from train.pictures import open_source
 from train.start import start_params
 from train.step import blank_state, init_state, make_eval_step, make_train_chunk, optimizer
 from train.stopping import StopRequest
 from train.validation import best_score, validate, validation_batch
-from ycc_jax.checkpoint import check_export_path, export_model
+from ycc_jax.codec_model import check_export_path, export_model
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)

@@ -7,16 +7,17 @@ The distortion is a mean over planes, by `space` and `metric`:
            2022), and 0 is luma alone.
   metric   "mse": 255^2 * MSE, which brings lambda to its published scale. "ms_ssim": 1 - MS-SSIM.
 
-Pictures are in [0, 1]: RGB (B, H, W, 3), whose YCbCr is BT.601 in full range as in `metrics.py`,
-whatever the model's own; or native 4:2:0 planes, measured as they are, each at its own size.
+Pictures are in [0, 1]: RGB (B, H, W, 3), whose YCbCr is BT.601 in full range as in
+`metrics/psnr.py`, whatever the model's own; or native 4:2:0 planes, measured as they are, each at
+its own size.
 """
 
 import jax
 import jax.numpy as jnp
 
-from ycc_jax.color import rgb_to_ycbcr
+from ycc_jax.metrics.ms_ssim import ms_ssim
 from ycc_jax.models import Picture
-from ycc_jax.ms_ssim import ms_ssim
+from ycc_jax.pictures.color import rgb_to_ycbcr
 
 Array = jax.Array
 

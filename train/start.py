@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train.data import crop_batches
+from train.input.crops import crop_batches
 from train.step import init_params
-from ycc_jax.checkpoint import find_model, load_model, read_header
-from ycc_jax.color import from_uint8, ycbcr_to_rgb
-from ycc_jax.gain import level_weights
+from ycc_jax.codec_model import find_model, load_model, read_header
 from ycc_jax.models import HyperpriorModel, build
-from ycc_jax.transforms.lapped import kept_channels
+from ycc_jax.nets.gain import level_weights
+from ycc_jax.nets.lapped import kept_channels
+from ycc_jax.pictures.color import from_uint8, ycbcr_to_rgb
 
 Array = jax.Array
 Axes = tuple[tuple[float, ...], tuple[float, ...]]

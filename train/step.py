@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from train.input.resident import ResidentPictures, random_crops
 from train.loss import rate_distortion
-from train.resident import ResidentPictures, random_crops
-from ycc_jax.color import from_uint8
-from ycc_jax.gain import alpha_position
 from ycc_jax.models import HyperpriorModel
+from ycc_jax.nets.gain import alpha_position
+from ycc_jax.pictures.color import from_uint8
 
 Array = jax.Array
 State = dict[str, Any]

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from train.data import crop_batches
-from train.pictures import open_source
-from ycc_jax.checkpoint import read_header
+from train.input.crops import crop_batches
+from train.input.pictures import open_source
+from ycc_jax.codec_model import read_header
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ycc_jax.color import LUMA_COEFFICIENTS
-from ycc_jax.prior import LIKELIHOODS
-from ycc_jax.transforms.dlec import LAYOUTS
+from ycc_jax.nets.dlec import LAYOUTS
+from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.pictures.color import LUMA_COEFFICIENTS
 
 CHOICES = {
     "transform": ("joint", "dlec"),

@@ -17,9 +17,10 @@ import warnings
 
 import click
 
-from ycc_jax import bitstream, files
+from ycc_jax import bitstream
 from ycc_jax.errors import InputError, LimitError, YccError
 from ycc_jax.evaluation import commands
+from ycc_jax.pictures import files
 
 _max_pixels_option = click.option(
     "--max-pixels",
@@ -150,7 +151,7 @@ def decode(source, output, model, max_pixels, quiet):
     # Before the seconds that the next imports and the model take.
     header, _, _ = bitstream.unpack(data, max_pixels or None)
     output = _output(source, output, ".y4m" if header.planes else ".png")
-    from ycc_jax import images
+    from ycc_jax.pictures import images
 
     as_planes = header.planes and (output == "-" or files.is_planes_file(output))
     if not as_planes and files.is_planes_file(output):
@@ -159,7 +160,7 @@ def decode(source, output, model, max_pixels, quiet):
         images.output_format(output)
     picture = _load(model).decode(data, max_pixels=max_pixels or None)
     if header.planes:
-        from ycc_jax import planes, y4m
+        from ycc_jax.pictures import planes, y4m
 
         if as_planes:
             y4m.write(picture, output)
@@ -279,7 +280,7 @@ def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix)
     if size is not None and ending != ".yuv" and source != "-":
         raise InputError(f"{source}: expected --size with a .yuv file or standard input")
     if size is not None or ending == ".yuv":
-        from ycc_jax import y4m
+        from ycc_jax.pictures import y4m
 
         width, _, height = (size or "").partition("x")
         if not (width.isdecimal() and height.isdecimal() and len(size) < 20):
@@ -297,14 +298,14 @@ def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix)
         file = io.BytesIO(files.read_bytes(source))
         file.name = "standard input"
     if files.is_planes_file(source) or (source == "-" and file.getvalue()[:9] == b"YUV4MPEG2"):
-        from ycc_jax import y4m
+        from ycc_jax.pictures import y4m
 
         return y4m.read_y4m(file, frame, max_pixels, **described)
     if described or frame is not None:
         raise InputError(
             f"{source}: expected --frame, --range and --matrix with .y4m and .yuv files only"
         )
-    from ycc_jax import images
+    from ycc_jax.pictures import images
 
     return images.read(file, background, max_pixels)
 

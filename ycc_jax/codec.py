@@ -8,15 +8,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ycc_jax import bitstream, rdo
-from ycc_jax.checkpoint import CodecModel, find_model, load_model
-from ycc_jax.color import rgb_to_ycbcr, to_uint8
-from ycc_jax.entropy import range_coder
+from ycc_jax import bitstream
+from ycc_jax.codec_model import CodecModel, find_model, load_model
+from ycc_jax.entropy import range_coder, rdo
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
-from ycc_jax.gain import alpha_position
 from ycc_jax.models import build
-from ycc_jax.padding import crop_to, pad_to_multiple, padded_size
-from ycc_jax.planes import Planes, from_float, to_float
+from ycc_jax.nets.gain import alpha_position
+from ycc_jax.pictures.color import rgb_to_ycbcr, to_uint8
+from ycc_jax.pictures.padding import crop_to, pad_to_multiple, padded_size
+from ycc_jax.pictures.planes import Planes, from_float, to_float
 from ycc_jax.stages import Stages
 
 DEFAULT_QUALITY = 50.0

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ycc_jax.checkpoint import export_model
-from ycc_jax.context import TAPS
+from ycc_jax.codec_model import export_model
 from ycc_jax.errors import InputError, MissingBackendError, ModelError
+from ycc_jax.nets.context import TAPS
 
 MODELS = {
     "bmshj2018-factorized": {"hyperprior": "none", "context": "none"},

@@ -21,16 +21,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ycc_jax import color
 from ycc_jax.arguments import check
 from ycc_jax.entropy import factorized
 from ycc_jax.entropy.tables import CdfTables
-from ycc_jax.gain import GainUnits
-from ycc_jax.layers import computing_in, widen
-from ycc_jax.prior import LIKELIHOODS, Prior
-from ycc_jax.quantize import add_noise, round_ste
-from ycc_jax.transforms.dlec import DlecAnalysis, DlecSynthesis
-from ycc_jax.transforms.joint import JointAnalysis, JointSynthesis
+from ycc_jax.nets.dlec import DlecAnalysis, DlecSynthesis
+from ycc_jax.nets.gain import GainUnits
+from ycc_jax.nets.joint import JointAnalysis, JointSynthesis
+from ycc_jax.nets.layers import computing_in, widen
+from ycc_jax.nets.prior import LIKELIHOODS, Prior
+from ycc_jax.pictures import color
+from ycc_jax.rounding import add_noise, round_ste
 
 Array = jax.Array
 # RGB (B, H, W, 3); or 4:2:0 YCbCr, luma (B, H, W, 1) and chroma (B, H/2, W/2, 2).
@@ -44,8 +44,8 @@ class HyperpriorModel(nn.Module):
       N, M: channels of the transforms (and of z), and of y.
       transform: "joint" (three channels through one stack; Minnen et al. 2018) or "dlec" (luma and
         half-size chroma; Egilmez et al. 2021) in one of its layouts.
-      layout: of "dlec": "branched", "six_channel" or "separate" (`transforms/dlec.py`).
-      color_space: "rgb", or "ycbcr" with `matrix` and `color_range` as in `color.py`.
+      layout: of "dlec": "branched", "six_channel" or "separate" (`nets/dlec.py`).
+      color_space: "rgb", or "ycbcr" with `matrix` and `color_range` as in `pictures/color.py`.
       subsampling: of pictures in and out: "444" is RGB (of which "dlec" resizes the chroma), "420"
         native YCbCr planes.
       input_offset: what is subtracted from the planes before the analysis, 0.5 or CompressAI's 0.

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from ycc_jax import wavefront
-from ycc_jax.color import from_uint8
 from ycc_jax.models import HyperpriorModel
-from ycc_jax.prior import LIKELIHOODS
+from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.pictures.color import from_uint8
 
 Array = jax.Array
 # Padded uint8 RGB (1, H, W, 3); or float planes, luma (1, H, W, 1) and chroma (1, H/2, W/2, 2).

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ycc_jax.context import TAPS
+from ycc_jax.nets.context import TAPS
 
 # Positions a compiled step takes. One fixed number: every picture size shares one compilation, and
 # a position's numbers never depend on the picture's size. A 768x512 picture has 16 to a wave.

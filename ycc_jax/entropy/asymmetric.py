@@ -24,7 +24,7 @@ from scipy.special import ndtr, ndtri
 from ycc_jax.entropy import gaussian
 from ycc_jax.entropy.gaussian import LIKELIHOOD_MIN
 from ycc_jax.entropy.tables import SCALE_TABLE, TAIL_MASS, CdfTables, tables_from_pmf
-from ycc_jax.layers import lower_bound
+from ycc_jax.rounding import lower_bound
 
 Array = jax.Array
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ycc_jax.entropy.gaussian import LIKELIHOOD_MIN
 from ycc_jax.entropy.tables import CdfTables, tables_from_pmf
-from ycc_jax.layers import lower_bound
+from ycc_jax.rounding import lower_bound
 
 Array = jax.Array
 

@@ -14,7 +14,7 @@ from ycc_jax.entropy.tables import (
     CdfTables,
     gaussian_tables,
 )
-from ycc_jax.layers import lower_bound
+from ycc_jax.rounding import lower_bound
 
 Array = jax.Array
 

@@ -50,9 +50,9 @@ def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, q
 
         subject = peers.get(codec)
     else:
-        from ycc_jax.evaluation import models
+        from ycc_jax.evaluation.subject import load
 
-        subject = models.load(model, chroma)
+        subject = load(model, chroma)
     record = run.evaluate(subject, paths, numbers, output, quiet=quiet)
     for line in run.table(record["results"]):
         click.echo(line)
@@ -162,15 +162,15 @@ def report(results, output, anchors, against, images, pictures, models, codecs, 
         raise InputError(f"{output}: expected a name in .html")
     if output != "-" and not os.path.isdir(os.path.dirname(os.path.realpath(output))):
         raise InputError(f"{output}: expected an existing folder, found none")
-    from ycc_jax import files
-    from ycc_jax.evaluation import curves, report
+    from ycc_jax.evaluation.report import build, curves
+    from ycc_jax.pictures import files
 
-    found = report.read(results, anchors)
+    found = build.read(results, anchors)
     anchor = curves.check(found, against)
     gallery = None
     if pictures:
-        gallery = report.exhibit(images, pictures, models, codecs, steps, quiet=quiet)
-    page = report.build(found, anchor, gallery).encode()
+        gallery = build.exhibit(images, pictures, models, codecs, steps, quiet=quiet)
+    page = build.build(found, anchor, gallery).encode()
     files.write_bytes(output, page)
     click.echo(f"{output}: {len(page) / 1e6:.1f} MB", err=True)
 

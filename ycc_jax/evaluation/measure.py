@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
-from ycc_jax import metrics, ms_ssim
 from ycc_jax.evaluation import rows
+from ycc_jax.metrics import ms_ssim, psnr
 
 
 def measure(codec, rgb: np.ndarray, quality: float | None) -> dict[str, float | None]:
@@ -20,7 +20,7 @@ def measure(codec, rgb: np.ndarray, quality: float | None) -> dict[str, float | 
     decoded, decoding = _timed(codec, "decoding", codec.decode, data)
     height, width = rgb.shape[:2]
     size = {"width": width, "height": height, "bytes": len(data)}
-    distortion = {**metrics.distortion(rgb, decoded), **similarity(rgb, decoded)}
+    distortion = {**psnr.distortion(rgb, decoded), **similarity(rgb, decoded)}
     return {**size, "bpp": 8 * len(data) / (height * width), **distortion, **encoding, **decoding}
 
 
@@ -28,7 +28,7 @@ def similarity(reference: np.ndarray, decoded: np.ndarray) -> dict[str, float | 
     """MS-SSIM (`ms_ssim.py`), of five scales, of uint8 RGB pictures (H, W, 3).
 
     Returns:
-      "ms-ssim-rgb": mean over the channels; "ms-ssim-y": of luma, as `metrics.py` has it. None
+      "ms-ssim-rgb": mean over the channels; "ms-ssim-y": of luma, as `metrics/psnr.py` has it. None
       where a side is below 161 pixels: fewer scales would give a number, but of another scale.
     """
     if min(reference.shape[:2]) < ms_ssim.smallest_side():
@@ -36,7 +36,7 @@ def similarity(reference: np.ndarray, decoded: np.ndarray) -> dict[str, float | 
     import jax.numpy as jnp  # an eighth of the time that NumPy takes
 
     def channels(rgb):
-        return jnp.asarray(np.dstack([rgb, metrics.luma(rgb)])[None], jnp.float32)
+        return jnp.asarray(np.dstack([rgb, psnr.luma(rgb)])[None], jnp.float32)
 
     values = np.asarray(ms_ssim.ms_ssim(channels(reference), channels(decoded), 255))[0]
     return {"ms-ssim-rgb": float(values[:3].mean()), "ms-ssim-y": float(values[3])}

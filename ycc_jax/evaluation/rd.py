@@ -10,8 +10,9 @@ import json
 import math
 import os
 
-from ycc_jax import files, metrics
 from ycc_jax.errors import InputError
+from ycc_jax.metrics.bd_rate import bd_rate as bd_rate_of_curves
+from ycc_jax.pictures import files
 
 METRICS = ("psnr-rgb", "psnr-y", "psnr-411", "ms-ssim-rgb", "ms-ssim-y")
 """Those that `ycc bd-rate` compares in, where both files have them, if none is named."""
@@ -88,7 +89,7 @@ def compare(anchor: dict, test: dict, metric: str) -> dict:
     curves = [curve(record, metric) for record in (anchor, test)]
     names = {"anchor": anchor["name"], "test": test["name"], "metric": metric}
     try:
-        percent, (low, high) = metrics.bd_rate(*curves[0], *curves[1])
+        percent, (low, high) = bd_rate_of_curves(*curves[0], *curves[1])
     except ValueError as error:
         message = f"{metric} of {test['name']} (b) against {anchor['name']} (a): {error}"
         raise InputError(message) from error

@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from typing import TextIO
 
-from ycc_jax import files
 from ycc_jax.errors import InputError
+from ycc_jax.pictures import files
 
 DISTORTION = ("psnr-rgb", "psnr-rgb-mean", "psnr-y", "psnr-cb", "psnr-cr", "psnr-411")
 DISTORTION += ("psnr-411-mse", "ms-ssim-rgb", "ms-ssim-y")

@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 from tqdm import tqdm
 
-from ycc_jax import files, images
 from ycc_jax.errors import InputError
 from ycc_jax.evaluation import rd, rows
 from ycc_jax.evaluation.measure import measure
 from ycc_jax.evaluation.provenance import describe, provenance
+from ycc_jax.pictures import files, images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 _SHOWN = ("bpp", "psnr-rgb", "psnr-y", "psnr-411", "ms-ssim-rgb", "encoding_time", "decoding_time")

@@ -18,9 +18,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ycc_jax.layers import Conv, ConvTranspose, activation
-from ycc_jax.transforms.joint import JointAnalysis, JointSynthesis
-from ycc_jax.transforms.lapped import LappedAnalysis, LappedSynthesis
+from ycc_jax.nets.joint import JointAnalysis, JointSynthesis
+from ycc_jax.nets.lapped import LappedAnalysis, LappedSynthesis
+from ycc_jax.nets.layers import Conv, ConvTranspose, activation
 
 Array = jax.Array
 

@@ -8,8 +8,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from train import hosts
-from train.data import batch_shape, crop_batches
-from train.resident import ResidentPictures, load_resident
+from train.input.crops import batch_shape, crop_batches
+from train.input.resident import ResidentPictures, load_resident
 
 
 class Feed:

@@ -1,6 +1,6 @@
 """Training pictures in the accelerator's memory, and random crops cut there, inside the step.
 
-The distribution is that of `data.CropSampler`; the numbers are JAX's. Example number n of a run is
+The distribution is that of `crops.CropSampler`; the numbers are JAX's. Example number n of a run is
 a pure function of (seed, n), so a run resumed at step k sees what an uninterrupted one would see.
 """
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train.data import CropSampler
+from train.input.crops import CropSampler
 
 Array = jax.Array
 

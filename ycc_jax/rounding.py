@@ -1,6 +1,6 @@
-"""Rounding of latents, and what stands for it in training.
+"""Steps without a useful derivative, and what stands for them in training: rounding, bounds.
 
-All functions take y, (..., C), in units of the quantiser's step (after the gain).
+Latents y are (..., C), in units of the quantiser's step (after the gain).
 """
 
 import jax
@@ -27,3 +27,21 @@ def add_noise(key: Array, y: Array) -> Array:
 def round_ste(y: Array, mean: Array | float = 0.0) -> Array:
     """round(y - mean) + mean forward, the identity backward (straight-through)."""
     return y + jax.lax.stop_gradient(dequantize(quantize(y, mean), mean) - y)
+
+
+@jax.custom_vjp
+def lower_bound(x: Array, bound: Array) -> Array:
+    """max(x, bound), whose gradient still lets x move back up from below the bound (Balle 2018)."""
+    return jnp.maximum(x, bound)
+
+
+def _lower_bound_fwd(x: Array, bound: Array) -> tuple[Array, tuple[Array, Array]]:
+    return jnp.maximum(x, bound), (x, bound)
+
+
+def _lower_bound_bwd(residual: tuple[Array, Array], g: Array) -> tuple[Array, None]:
+    x, bound = residual
+    return jnp.where((x >= bound) | (g < 0), g, 0.0), None
+
+
+lower_bound.defvjp(_lower_bound_fwd, _lower_bound_bwd)

@@ -13,10 +13,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, ImageColor
 
-from ycc_jax import files
 from ycc_jax.bitstream import DEFAULT_MAX_PIXELS
 from ycc_jax.errors import InputError
-from ycc_jax.image_decoding import decode_first_frame
+from ycc_jax.pictures import files
+from ycc_jax.pictures.image_decoding import decode_first_frame
 
 # All lossless: a decoded picture is written as it is.
 _WRITABLE = {

@@ -1,4 +1,4 @@
-"""From pictures (`train.pictures`) to batches of random crops: `crop_batches` cuts them.
+"""From pictures (`pictures.py`) to batches of random crops: `crop_batches` cuts them.
 
 Example number n of a run (picture, position, flip) is a pure function of (seed, n), whichever
 loader reads it, so a run resumed at step k sees the batches that an uninterrupted run would see.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from train.pictures import Pictures, decoding_threads
+from train.input.pictures import Pictures, decoding_threads
 
 log = logging.getLogger(__name__)
 

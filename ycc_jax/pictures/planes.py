@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ycc_jax.bitstream import RANGES, SITINGS
-from ycc_jax.color import LUMA_COEFFICIENTS, to_uint8, ycbcr420_to_rgb
 from ycc_jax.errors import InputError
+from ycc_jax.pictures.color import LUMA_COEFFICIENTS, to_uint8, ycbcr420_to_rgb
 
 _DTYPES = {8: np.dtype(np.uint8), 10: np.dtype(np.uint16)}
 

@@ -6,7 +6,7 @@ With `relu` those of Balle et al. 2018 (sec. 4), else those of Minnen et al. 201
 import flax.linen as nn
 import jax
 
-from ycc_jax.layers import Conv, ConvTranspose, leaky_relu
+from ycc_jax.nets.layers import Conv, ConvTranspose, leaky_relu
 
 Array = jax.Array
 

@@ -7,9 +7,9 @@ Four 5x5 convolutions with a non-linearity between them. With the published stri
 import flax.linen as nn
 import jax
 
-from ycc_jax.color import rgb_to_ycbcr420, ycbcr420_to_rgb
-from ycc_jax.layers import Conv, ConvTranspose, activation
-from ycc_jax.transforms.lapped import LappedAnalysis, LappedSynthesis
+from ycc_jax.nets.lapped import LappedAnalysis, LappedSynthesis
+from ycc_jax.nets.layers import Conv, ConvTranspose, activation
+from ycc_jax.pictures.color import rgb_to_ycbcr420, ycbcr420_to_rgb
 
 Array = jax.Array
 

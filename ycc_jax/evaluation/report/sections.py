@@ -6,10 +6,10 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from ycc_jax.evaluation import plots
-from ycc_jax.evaluation.curves import LUMA, MARK, METRICS, Curve, bd_cell
-from ycc_jax.evaluation.gallery import Gallery
 from ycc_jax.evaluation.provenance import describe
+from ycc_jax.evaluation.report import plots
+from ycc_jax.evaluation.report.curves import LUMA, MARK, METRICS, Curve, bd_cell
+from ycc_jax.evaluation.report.gallery import Gallery
 
 USUAL_RATE = 2.0  # bpp: plots end there if every curve has a point below
 
@@ -25,7 +25,12 @@ class Section:
 
 def page_file(name: str) -> str:
     """The text of a file in `page/`."""
-    return resources.files("ycc_jax.evaluation").joinpath("page", name).read_text("utf-8").strip()
+    return (
+        resources.files("ycc_jax.evaluation.report")
+        .joinpath("page", name)
+        .read_text("utf-8")
+        .strip()
+    )
 
 
 def rate_distortion(curves: Sequence[Curve], data: dict) -> Section:

@@ -19,11 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 import ycc_jax
-from ycc_jax import images
 from ycc_jax.codec import enable_compilation_cache, load
-from ycc_jax.evaluation import gallery, peers, rd, sections
-from ycc_jax.evaluation.curves import Curve
+from ycc_jax.evaluation import peers, rd
+from ycc_jax.evaluation.report import gallery, sections
+from ycc_jax.evaluation.report.curves import Curve
 from ycc_jax.evaluation.run import list_pictures
+from ycc_jax.pictures import images
 
 CODECS = ("jpeg-420", "webp", "avif-420")
 """Classic codecs of the gallery, if none are named."""

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ycc_jax.gain import level_weights
-from ycc_jax.layers import Dense, leaky_relu, widen
+from ycc_jax.nets.gain import level_weights
+from ycc_jax.nets.layers import Dense, leaky_relu, widen
 
 Array = jax.Array
 

@@ -11,11 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ycc_jax.context import EntropyParameters, MaskedContext, split_parameters
 from ycc_jax.entropy import asymmetric, gaussian
 from ycc_jax.entropy.factorized import FactorizedDensity
-from ycc_jax.layers import widen
-from ycc_jax.transforms.hyper import HyperAnalysis, HyperSynthesis
+from ycc_jax.nets.context import EntropyParameters, MaskedContext, split_parameters
+from ycc_jax.nets.hyper import HyperAnalysis, HyperSynthesis
+from ycc_jax.nets.layers import widen
 
 Array = jax.Array
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ycc_jax import metrics
 from ycc_jax.codec import Codec
-from ycc_jax.evaluation.bit_map import decode_with_bits
 from ycc_jax.evaluation.peers import Peer
+from ycc_jax.evaluation.report.bit_map import decode_with_bits
+from ycc_jax.metrics.psnr import distortion
 
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket")
 """Photographs inside scikit-image's wheel, free to show (CC0 or public domain)."""
@@ -160,7 +160,7 @@ def _spread(qualities, steps):
 
 def _point(subject, rgb, data):
     decoded, bits = subject.decode(data)
-    psnr = metrics.psnr_y(rgb, decoded)
+    psnr = distortion(rgb, decoded)["psnr-y"]
     point = {
         "bytes": len(data),
         "bpp": 8 * len(data) / (rgb.shape[0] * rgb.shape[1]),

@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ycc_jax import files
 from ycc_jax.bitstream import DEFAULT_MAX_PIXELS
 from ycc_jax.errors import InputError, LimitError
-from ycc_jax.planes import Planes, chroma_shape, sample_dtype
+from ycc_jax.pictures import files
+from ycc_jax.pictures.planes import Planes, chroma_shape, sample_dtype
 
 # C tag -> (depth, siting), the tag that is written before its synonym. PAL-DV has Cr a line below
 # Cb; like FFmpeg we take both for top-left. 10 bits have one tag for every siting.

@@ -16,6 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ycc_jax.rounding import lower_bound
+
 Array = jax.Array
 
 
@@ -156,23 +158,6 @@ class ConvTranspose(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return (conv_transpose(x, kernel.astype(x.dtype)) + bias).astype(x.dtype)
 
-
-@jax.custom_vjp
-def lower_bound(x: Array, bound: Array) -> Array:
-    """max(x, bound), whose gradient still lets x move back up from below the bound (Balle 2018)."""
-    return jnp.maximum(x, bound)
-
-
-def _lower_bound_fwd(x: Array, bound: Array) -> tuple[Array, tuple[Array, Array]]:
-    return jnp.maximum(x, bound), (x, bound)
-
-
-def _lower_bound_bwd(residual: tuple[Array, Array], g: Array) -> tuple[Array, None]:
-    x, bound = residual
-    return jnp.where((x >= bound) | (g < 0), g, 0.0), None
-
-
-lower_bound.defvjp(_lower_bound_fwd, _lower_bound_bwd)
 
 _PEDESTAL = 2.0**-36
 
