@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from ycc_jax import bitstream
+from ycc_jax import bitstream, vocabulary
 from ycc_jax.bitstream import Header, info, pack, quantize_alpha, quantize_quality, unpack
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, YccError
 
@@ -42,9 +42,9 @@ def with_checksum(body: bytes) -> bytes:
         "model_id": (0, 1, 65535),
         "weights_hash": (bytes(4), b"\xff" * 4),
         "symbols_crc": (0, 2**32 - 1),
-        "matrix": bitstream.MATRICES,
-        "range": bitstream.RANGES,
-        "subsampling": bitstream.SUBSAMPLINGS,
+        "matrix": vocabulary.MATRICES,
+        "range": vocabulary.RANGES,
+        "subsampling": vocabulary.SUBSAMPLINGS,
         "grey": (False, True),
         "alpha": (None, 1.0, 2.0**-15, 2.0**15, quantize_alpha(0.025)),
         "planes": (False, True),
@@ -183,8 +183,8 @@ def test_values_no_writer_makes_are_refused_in_spite_of_a_right_checksum(offset,
         unpack(with_checksum(bytes(body)))
 
 
-@pytest.mark.parametrize("depth", bitstream.DEPTHS)
-@pytest.mark.parametrize("siting", bitstream.SITINGS)
+@pytest.mark.parametrize("depth", vocabulary.DEPTHS)
+@pytest.mark.parametrize("siting", vocabulary.SITINGS)
 def test_what_planes_are_survives(depth, siting):
     header = replaced(planes=True, depth=depth, siting=siting, range="limited", matrix="bt2020")
     assert unpack(pack(header, Z, Y)) == (header, Z, Y)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ycc_jax import bitstream, cli, errors
+from ycc_jax import bitstream, cli, errors, vocabulary
 from ycc_jax.pictures import files, images
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -34,7 +34,7 @@ class FakeCodec:
         )
         return bitstream.pack(header, b"", array.tobytes())
 
-    def decode(self, data, max_pixels=bitstream.DEFAULT_MAX_PIXELS):
+    def decode(self, data, max_pixels=vocabulary.DEFAULT_MAX_PIXELS):
         header, _, y = bitstream.unpack(data, max_pixels)
         if header.model_id != 7:
             raise errors.ModelError(f"expected a stream of model 7, found {header.model_id}")

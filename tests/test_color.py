@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ycc_jax import vocabulary
 from ycc_jax.pictures import color
+from ycc_jax.vocabulary import RANGES
+from ycc_jax.vocabulary import YCBCR_MATRICES as MATRICES
 
-MATRICES = ["bt601", "bt709", "bt2020"]
-RANGES = ["full", "limited"]
 CHROMA_ZERO = 128 / 255
 
 # RGB -> (Y, Cb, Cr) as printed, chroma in [-0.5, 0.5].
@@ -199,7 +200,7 @@ def test_upsample_matches_its_closed_form(xp):
     np.testing.assert_array_equal(found[..., 0], np.array([[0, 1, 3, 4]] * 2).T)
 
 
-@pytest.mark.parametrize("siting", color.SITINGS)
+@pytest.mark.parametrize("siting", vocabulary.SITINGS)
 def test_sitings_match_so_that_ramps_survive(siting):
     rows, columns = np.mgrid[:12, :16].astype(np.float64)
     ramp = (0.3 * rows - 0.7 * columns + 2)[None, ..., None]

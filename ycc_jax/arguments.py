@@ -4,16 +4,16 @@ from typing import Any
 
 from ycc_jax.nets.dlec import LAYOUTS
 from ycc_jax.nets.prior import LIKELIHOODS
-from ycc_jax.pictures.color import LUMA_COEFFICIENTS
+from ycc_jax.vocabulary import RANGES, SUBSAMPLINGS, YCBCR_MATRICES
 
 CHOICES = {
     "transform": ("joint", "dlec"),
     "layout": LAYOUTS,
     "color_space": ("rgb", "ycbcr"),
-    "matrix": tuple(LUMA_COEFFICIENTS),
-    "color_range": ("full", "limited"),
+    "matrix": YCBCR_MATRICES,
+    "color_range": RANGES,
     "activation": ("gdn", "prelu"),
-    "subsampling": ("444", "420"),
+    "subsampling": SUBSAMPLINGS,
     "hyperprior": ("none", "scale", "mean_scale"),
     "context": ("none", "autoregressive"),
     "likelihood": tuple(LIKELIHOODS),

@@ -24,18 +24,17 @@ import zlib
 from dataclasses import dataclass
 
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError
+from ycc_jax.vocabulary import (
+    DEFAULT_MAX_PIXELS,
+    DEPTHS,
+    MATRICES,
+    RANGES,
+    SITINGS,
+    SUBSAMPLINGS,
+)
 
 MAGIC = b"\x89YC\n"
 VERSION = 1
-# The transforms take about 200 bytes a pixel for the bundled model: 13 GB here.
-DEFAULT_MAX_PIXELS = 8192 * 8192
-
-# The position in the tuple is the number in the stream: only append.
-MATRICES = ("bt601", "bt709", "bt2020", "rgb")
-RANGES = ("full", "limited")
-SUBSAMPLINGS = ("444", "420")
-SITINGS = ("center", "left", "top-left")
-DEPTHS = (8, 10)
 
 _FIXED = struct.Struct("<4sBBH4sHI")
 _EXTENSION = struct.Struct("<Bh")

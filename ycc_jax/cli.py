@@ -17,7 +17,7 @@ import warnings
 
 import click
 
-from ycc_jax import bitstream
+from ycc_jax import bitstream, vocabulary
 from ycc_jax.errors import InputError, LimitError, YccError
 from ycc_jax.evaluation import commands
 from ycc_jax.pictures import files
@@ -25,7 +25,7 @@ from ycc_jax.pictures import files
 _max_pixels_option = click.option(
     "--max-pixels",
     type=click.IntRange(min=0),
-    default=bitstream.DEFAULT_MAX_PIXELS,
+    default=vocabulary.DEFAULT_MAX_PIXELS,
     show_default=True,
     metavar="N",
     help="Refuse pictures of more pixels; 0 for no limit.",
@@ -88,12 +88,12 @@ def cli():
 @click.option(
     "--range",
     "range_",
-    type=click.Choice(bitstream.RANGES),
+    type=click.Choice(vocabulary.RANGES),
     help="Range of a .y4m or .yuv file; default: what it says, else limited.",
 )
 @click.option(
     "--matrix",
-    type=click.Choice(bitstream.MATRICES[:3]),
+    type=click.Choice(vocabulary.YCBCR_MATRICES),
     help="Matrix of a .y4m or .yuv file; default: bt601.",
 )
 @_max_pixels_option

@@ -18,6 +18,7 @@ from ycc_jax.pictures.color import rgb_to_ycbcr, to_uint8
 from ycc_jax.pictures.padding import crop_to, pad_to_multiple, padded_size
 from ycc_jax.pictures.planes import Planes, from_float, to_float
 from ycc_jax.stages import Stages
+from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS
 
 DEFAULT_QUALITY = 50.0
 DEFAULT_ALPHA = 0.25  # what models without a grid of gains are trained with
@@ -183,7 +184,7 @@ class Codec:
     # ---- bytes to pictures ---------------------------------------------------------------------
 
     def decode(
-        self, data: bytes, *, max_pixels: int | None = bitstream.DEFAULT_MAX_PIXELS
+        self, data: bytes, *, max_pixels: int | None = DEFAULT_MAX_PIXELS
     ) -> np.ndarray | Planes:
         """The picture of a `.ycc` stream, of the kind that was encoded.
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from ycc_jax.vocabulary import PICTURE_SUFFIXES
+
 log = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 MIN_SIDE = 32  # pixels; smaller files in a folder are icons and thumbnails, not photographs
 # The colour photographs inside scikit-image's wheel that its documentation declares CC0 or public
 # domain. Its Hubble picture is too, but being mostly black sky it would fill half of all crops.
@@ -66,7 +67,7 @@ class ImageFiles(Pictures):
         self.areas = np.array([area for area in areas if area], np.int64)
         if not self.paths:
             raise ValueError(
-                f"{origin}: expected readable image files ({', '.join(sorted(SUFFIXES))}), "
+                f"{origin}: expected readable image files ({', '.join(PICTURE_SUFFIXES)}), "
                 f"found {len(paths)} files and none of use"
             )
 
@@ -131,7 +132,7 @@ def _image_paths(folder: Path) -> list[Path]:
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        if Path(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")
     )
 
 

@@ -13,8 +13,8 @@ from ycc_jax.evaluation import rd, rows
 from ycc_jax.evaluation.measure import measure
 from ycc_jax.evaluation.provenance import describe, provenance
 from ycc_jax.pictures import files, images
+from ycc_jax.vocabulary import PICTURE_SUFFIXES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 _SHOWN = ("bpp", "psnr-rgb", "psnr-y", "psnr-411", "ms-ssim-rgb", "encoding_time", "decoding_time")
 
 
@@ -26,9 +26,9 @@ def list_pictures(folder: str) -> list[str]:
     """
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: expected a folder of pictures, found none")
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(PICTURE_SUFFIXES))
     if not names:
-        raise InputError(f"{folder}: expected pictures ({' '.join(SUFFIXES)}), found none")
+        raise InputError(f"{folder}: expected pictures ({' '.join(PICTURE_SUFFIXES)}), found none")
     return [os.path.join(folder, name) for name in names]
 
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # Matrix name -> (K_r, K_b); K_g = 1 - K_r - K_b. Everything else follows from these two.
-LUMA_COEFFICIENTS = {
+_LUMA_COEFFICIENTS = {
     "bt601": (0.299, 0.114),
     "bt709": (0.2126, 0.0722),
     "bt2020": (0.2627, 0.0593),
@@ -38,7 +38,7 @@ _RANGES = {
 _CHROMA_OFFSET = 128 / 255
 
 # Siting name -> whether 4:2:0 chroma samples sit between luma samples, down and across.
-SITINGS = {"center": (True, True), "left": (True, False), "top-left": (False, False)}
+_SITINGS = {"center": (True, True), "left": (True, False), "top-left": (False, False)}
 
 
 def rgb_to_ycbcr(rgb, matrix="bt601", range="full"):
@@ -46,7 +46,7 @@ def rgb_to_ycbcr(rgb, matrix="bt601", range="full"):
 
     Args:
       rgb: floats `(..., 3)`, nominally in [0, 1].
-      matrix: a key of `LUMA_COEFFICIENTS`: "bt601", "bt709" or "bt2020".
+      matrix: one of `vocabulary.YCBCR_MATRICES`: "bt601", "bt709" or "bt2020".
       range: "full" or "limited", see the module docstring.
 
     Returns:
@@ -75,7 +75,7 @@ def ycbcr_to_rgb(ycbcr, matrix="bt601", range="full"):
 
     Args:
       ycbcr: floats `(..., 3)` in the range named.
-      matrix: a key of `LUMA_COEFFICIENTS`: "bt601", "bt709" or "bt2020".
+      matrix: one of `vocabulary.YCBCR_MATRICES`: "bt601", "bt709" or "bt2020".
       range: "full" or "limited", see the module docstring.
 
     Returns:
@@ -132,7 +132,7 @@ def downsample_chroma(c, siting="center"):
       ValueError: unknown siting, or fewer than three axes.
     """
     xp = _check_planes(c, siting)
-    for axis, centered in zip((-3, -2), SITINGS[siting], strict=True):
+    for axis, centered in zip((-3, -2), _SITINGS[siting], strict=True):
         n = c.shape[axis]
         take = partial(_take, c, axis)
         # Samples 2 m - 1, 2 m and 2 m + 1, the picture's edge repeated.
@@ -165,7 +165,7 @@ def upsample_chroma(c, siting="center"):
       ValueError: unknown siting, or fewer than three axes.
     """
     xp = _check_planes(c, siting)
-    for axis, centered in zip((-3, -2), SITINGS[siting], strict=True):
+    for axis, centered in zip((-3, -2), _SITINGS[siting], strict=True):
         n = c.shape[axis]
         after = xp.concatenate([_take(c, axis, 1, n), _take(c, axis, n - 1, n)], axis)
         if centered:
@@ -208,11 +208,11 @@ def _namespace(x):
 
 
 def _parameters(matrix, range):
-    if matrix not in LUMA_COEFFICIENTS:
-        raise ValueError(f"matrix must be one of {list(LUMA_COEFFICIENTS)}, found {matrix!r}")
+    if matrix not in _LUMA_COEFFICIENTS:
+        raise ValueError(f"matrix must be one of {list(_LUMA_COEFFICIENTS)}, found {matrix!r}")
     if range not in _RANGES:
         raise ValueError(f"range must be one of {list(_RANGES)}, found {range!r}")
-    return LUMA_COEFFICIENTS[matrix] + _RANGES[range]
+    return _LUMA_COEFFICIENTS[matrix] + _RANGES[range]
 
 
 def _check_picture(name, picture):
@@ -224,8 +224,8 @@ def _check_picture(name, picture):
 
 
 def _check_planes(c, siting):
-    if siting not in SITINGS:
-        raise ValueError(f"siting must be one of {list(SITINGS)}, found {siting!r}")
+    if siting not in _SITINGS:
+        raise ValueError(f"siting must be one of {list(_SITINGS)}, found {siting!r}")
     if c.ndim < 3:
         raise ValueError(f"chroma must have shape (..., H, W, C), found {c.shape}")
     return _namespace(c)

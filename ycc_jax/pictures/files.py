@@ -7,14 +7,12 @@ import stat
 import sys
 
 from ycc_jax.errors import InputError
-
-PLANES_ENDINGS = (".y4m", ".yuv")
-"""Of files that hold 4:2:0 planes (`y4m.py`)."""
+from ycc_jax.vocabulary import PLANES_SUFFIXES
 
 
 def is_planes_file(path: str | os.PathLike) -> bool:
-    """Whether the name ends in one of `PLANES_ENDINGS`, in any case."""
-    return os.path.splitext(path)[1].lower() in PLANES_ENDINGS
+    """Whether the name ends in one of `PLANES_SUFFIXES`, in any case."""
+    return os.path.splitext(path)[1].lower() in PLANES_SUFFIXES
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:

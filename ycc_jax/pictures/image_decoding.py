@@ -14,9 +14,8 @@ import numpy as np
 from PIL import Image
 
 from ycc_jax.errors import InputError, LimitError
+from ycc_jax.vocabulary import READABLE
 
-# A list, so that no plugin that runs another program (EPS: Ghostscript) sees the file.
-_READABLE = "PNG JPEG MPO WEBP TIFF PPM BMP GIF AVIF JPEG2000 QOI".split()
 _ORIENTATION_TAG = 0x0112  # of EXIF; 1 is upright
 # Pillow keeps one byte of each 16-bit sample; read in the wrong byte order it keeps the other.
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -37,7 +36,7 @@ def decode_first_frame(name, data: bytes, max_pixels: int | None) -> tuple[Image
         LimitError: more than `max_pixels` pixels.
     """
     Image.init()
-    formats = [format for format in _READABLE if format in Image.OPEN]
+    formats = [format for format in READABLE if format in Image.OPEN]
     try:
         with _pixel_limit(max_pixels):
             image = Image.open(io.BytesIO(data), formats=formats)

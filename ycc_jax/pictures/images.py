@@ -13,21 +13,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, ImageColor
 
-from ycc_jax.bitstream import DEFAULT_MAX_PIXELS
 from ycc_jax.errors import InputError
 from ycc_jax.pictures import files
 from ycc_jax.pictures.image_decoding import decode_first_frame
+from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, WRITABLE
 
-# All lossless: a decoded picture is written as it is.
-_WRITABLE = {
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".ppm": "PPM",
-    ".pnm": "PPM",
-    ".bmp": "BMP",
-    ".webp": "WEBP",
-}
 _SAVE_OPTIONS = {"WEBP": {"lossless": True}, "TIFF": {"compression": "tiff_adobe_deflate"}}
 
 # By EXIF orientation; 1 is upright.
@@ -109,9 +99,9 @@ def output_format(path: str | os.PathLike) -> str:
     if path == "-":
         return "PNG"
     ending = os.path.splitext(path)[1].lower()
-    if ending not in _WRITABLE:
-        raise InputError(f"{path}: expected a name in {' '.join(_WRITABLE)}, found {ending!r}")
-    return _WRITABLE[ending]
+    if ending not in WRITABLE:
+        raise InputError(f"{path}: expected a name in {' '.join(WRITABLE)}, found {ending!r}")
+    return WRITABLE[ending]
 
 
 def write(
@@ -137,8 +127,8 @@ def write(
     is_file = hasattr(target, "write")
     if format is None:
         format = "PNG" if is_file else output_format(target)
-    if format not in _WRITABLE.values():
-        known = ", ".join(dict.fromkeys(_WRITABLE.values()))
+    if format not in WRITABLE.values():
+        known = ", ".join(dict.fromkeys(WRITABLE.values()))
         raise InputError(f"expected a format of {known}, found {format!r}")
     buffer = io.BytesIO()
     try:

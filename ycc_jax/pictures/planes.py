@@ -11,9 +11,9 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from ycc_jax.bitstream import RANGES, SITINGS
 from ycc_jax.errors import InputError
-from ycc_jax.pictures.color import LUMA_COEFFICIENTS, to_uint8, ycbcr420_to_rgb
+from ycc_jax.pictures.color import to_uint8, ycbcr420_to_rgb
+from ycc_jax.vocabulary import RANGES, SITINGS, YCBCR_MATRICES
 
 _DTYPES = {8: np.dtype(np.uint8), 10: np.dtype(np.uint16)}
 
@@ -27,7 +27,7 @@ class Planes:
       cb, cr: (ceil(H/2), ceil(W/2)), of the same kind.
       depth: 8 or 10 bits.
       range: "full" or "limited", as in `color.py`.
-      matrix: a key of `color.LUMA_COEFFICIENTS`: "bt601", "bt709" or "bt2020".
+      matrix: one of `vocabulary.YCBCR_MATRICES`: "bt601", "bt709" or "bt2020".
       siting: where a chroma sample sits among its four luma samples. "center": amid them (JPEG,
         MPEG-1); "left": amid the left two (default of MPEG-2, H.264, H.265); "top-left": on the
         first (usual with BT.2020).
@@ -46,7 +46,7 @@ class Planes:
 
     def __post_init__(self):
         dtype = sample_dtype(self.depth)
-        for name, known in (("range", RANGES), ("matrix", LUMA_COEFFICIENTS), ("siting", SITINGS)):
+        for name, known in (("range", RANGES), ("matrix", YCBCR_MATRICES), ("siting", SITINGS)):
             if getattr(self, name) not in known:
                 raise InputError(
                     f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}"

@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ycc_jax.bitstream import DEFAULT_MAX_PIXELS
 from ycc_jax.errors import InputError, LimitError
 from ycc_jax.pictures import files
 from ycc_jax.pictures.planes import Planes, chroma_shape, sample_dtype
+from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, PLANES_SUFFIXES
 
 # C tag -> (depth, siting), the tag that is written before its synonym. PAL-DV has Cr a line below
 # Cb; like FFmpeg we take both for top-left. 10 bits have one tag for every siting.
@@ -46,7 +46,7 @@ def read_y4m(
         source: a path, "-" for standard input, or a binary file.
         frame: which one, from 0; None if the file has but one.
         max_pixels: most pixels to accept, told from the header; None for no limit.
-        matrix: a key of `color.LUMA_COEFFICIENTS`, which the file does not tell.
+        matrix: one of `vocabulary.YCBCR_MATRICES`, which the file does not tell.
         range: "full" or "limited"; None for what the file says, limited if it says nothing.
 
     Raises:
@@ -171,8 +171,8 @@ def write(planes: Planes, target: str | os.PathLike) -> None:
         OSError: the file cannot be written.
     """
     ending = ".y4m" if target == "-" else os.path.splitext(target)[1].lower()
-    if ending not in files.PLANES_ENDINGS:
-        known = " ".join(files.PLANES_ENDINGS)
+    if ending not in PLANES_SUFFIXES:
+        known = " ".join(PLANES_SUFFIXES)
         raise InputError(f"{target}: expected a name in {known}, found {ending!r}")
     if ending == ".y4m":
         write_y4m(planes, target)

@@ -25,12 +25,8 @@ class Section:
 
 def page_file(name: str) -> str:
     """The text of a file in `page/`."""
-    return (
-        resources.files("ycc_jax.evaluation.report")
-        .joinpath("page", name)
-        .read_text("utf-8")
-        .strip()
-    )
+    page = resources.files("ycc_jax.evaluation.report") / "page"
+    return page.joinpath(name).read_text("utf-8").strip()
 
 
 def rate_distortion(curves: Sequence[Curve], data: dict) -> Section:
