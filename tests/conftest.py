@@ -40,7 +40,7 @@ def photo():
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """The same program is compiled once a session, also by other processes; none outlives it."""
-    from ycc_jax.codec import enable_compilation_cache
+    from ycc_jax.compilation_cache import enable_compilation_cache
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

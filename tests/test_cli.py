@@ -54,8 +54,11 @@ def loads(monkeypatch):
         return FakeCodec()
 
     fake = types.ModuleType("ycc_jax.codec")
-    fake.load, fake.enable_compilation_cache = load, lambda: None
+    fake.load = load
     monkeypatch.setitem(sys.modules, "ycc_jax.codec", fake)
+    cache = types.ModuleType("ycc_jax.compilation_cache")
+    cache.enable_compilation_cache = lambda: None
+    monkeypatch.setitem(sys.modules, cache.__name__, cache)
     return loaded
 
 
@@ -158,7 +161,9 @@ def test_info(folder, ycc):
 
 
 def test_info_has_no_size_limit_and_needs_no_model(folder, ycc, loads):
-    header = bitstream.Header(2**31, 2**31, 50.0, 9, b"none", 0)
+    header = bitstream.Header(
+        width=2**31, height=2**31, quality=50.0, model_id=9, weights_hash=b"none", symbols_crc=0
+    )
     files.write_bytes("huge.ycc", bitstream.pack(header, b"", b""))
     assert ycc("info", "huge.ycc")[0] == 0
     assert loads == []
@@ -256,7 +261,9 @@ def test_refusals_come_before_the_model_and_leave_the_output(folder, ycc, loads,
 
 
 def test_model_errors_exit_4(folder, ycc):
-    other = bitstream.Header(7, 5, 50.0, 8, b"fake", 0)
+    other = bitstream.Header(
+        width=7, height=5, quality=50.0, model_id=8, weights_hash=b"fake", symbols_crc=0
+    )
     files.write_bytes("other.ycc", bitstream.pack(other, b"", PICTURE.tobytes()))
     for arguments in (
         ["encode", "photo.png", "-m", "missing"],
@@ -350,7 +357,9 @@ def start(*arguments, **options):
 
 
 def test_reader_that_goes_away_is_no_traceback(tmp_path):
-    header = bitstream.Header(7, 5, 50.0, 8, b"fake", 0)
+    header = bitstream.Header(
+        width=7, height=5, quality=50.0, model_id=8, weights_hash=b"fake", symbols_crc=0
+    )
     (tmp_path / "a.ycc").write_bytes(bitstream.pack(header, b"", b""))
     reading, writing = os.pipe()
     os.close(reading)

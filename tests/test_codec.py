@@ -12,12 +12,15 @@ from PIL import Image
 
 import ycc_jax
 from ycc_jax import bitstream
-from ycc_jax.codec import Codec, symbols_crc
+from ycc_jax.codec import Codec
 from ycc_jax.codec_model import export_model
 from ycc_jax.entropy import range_coder, rdo
+from ycc_jax.entropy.symbols import Writer
+from ycc_jax.entropy.tables import gaussian_tables, tables_from_pmf
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
 from ycc_jax.metrics import bd_rate, psnr
 from ycc_jax.models import build
+from ycc_jax.operating_point import level_of
 from ycc_jax.pictures.padding import pad_to_multiple
 
 
@@ -80,13 +83,13 @@ def test_encode_is_deterministic_and_quality_is_continuous(tiny_codec, photo):
 def test_the_bundled_model_gives_every_rate(bundled, photo):
     """Bytes and PSNR_Y rise together over the whole range, also between the trained levels."""
     picture = photo[128:384, 128:384]
-    sizes, psnr = [], []
+    sizes, decibels = [], []
     for quality in (0, 20, 35.5, 50, 71, 100):
         data = bundled.encode(picture, quality)
         sizes.append(len(data))
-        psnr.append(psnr.distortion(picture, bundled.decode(data))["psnr-y"])
+        decibels.append(psnr.distortion(picture, bundled.decode(data))["psnr-y"])
     assert sizes == sorted(sizes) and sizes[-1] > 5 * sizes[0]
-    assert psnr == sorted(psnr) and psnr[-1] > psnr[0] + 8
+    assert decibels == sorted(decibels) and decibels[-1] > decibels[0] + 8
 
 
 def test_optimised_quantisation_pays(bundled, photo):
@@ -94,8 +97,8 @@ def test_optimised_quantisation_pays(bundled, photo):
     picture, curves = photo[128:320, 128:320], []
     for worth in (float("inf"), rdo.BITS_PER_SQUARED_STEP):
         streams = [bundled.encode(picture, quality, worth=worth) for quality in (10, 35, 60, 85)]
-        psnr = [psnr.distortion(picture, bundled.decode(data))["psnr-y"] for data in streams]
-        curves += [[len(data) for data in streams], psnr]
+        decibels = [psnr.distortion(picture, bundled.decode(data))["psnr-y"] for data in streams]
+        curves += [[len(data) for data in streams], decibels]
     assert bd_rate.bd_rate(*curves)[0] < 0
 
 
@@ -106,7 +109,7 @@ def test_estimated_bits_are_the_files_bits(bundled, photo):
         # Plain rounding, as the forward pass rounds.
         data = bundled.encode(picture, quality, worth=float("inf"))
         x = pad_to_multiple(picture, 64)[None].astype(np.float32) / 255
-        params, level = {"params": bundled.model.params}, bundled._level(quality, 0.25)
+        params, level = {"params": bundled.model.params}, level_of(bundled.net, quality, 0.25)
         out = jax.jit(bundled.net.apply)(params, x, level)
         estimate = float(out["bits_y"][0] + out["bits_z"][0]) / 8
         coded = len(data) - ycc_jax.info(data)["overhead_bytes"]
@@ -241,4 +244,9 @@ def test_symbols_crc_is_over_little_endian_int32():
     import zlib
 
     raw = b"\x01\0\0\0\xfe\xff\xff\xff" + b"\x07\0\0\0"
-    assert symbols_crc(np.array([1, -2], np.int32), np.array([7], np.int32)) == zlib.crc32(raw)
+    z, y = np.array([[[1, -2]]], np.int32), np.array([[[7.2]]], np.float32)
+    tables = tables_from_pmf([[0.4, 0.4], [0.4, 0.4]], [0, -2])
+    writer = Writer(z, y, {"z": tables, "y": gaussian_tables()}, float("inf"))
+    position = np.array([0])
+    symbols = writer(position, position, np.zeros((1, 1)), np.full((1, 1), 40, np.int32))
+    assert symbols.tolist() == [[7]] and writer.crc == zlib.crc32(raw)

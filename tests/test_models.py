@@ -201,7 +201,7 @@ def test_alpha_is_checked_and_stored(variant, photo):
     _, model, _, codec = variant
     crop = photo[:128, :192]
     if not model.alphas:
-        with pytest.raises(InputError, match="has one balance of luma and chroma"):
+        with pytest.raises(InputError, match="with one balance of luma and chroma"):
             codec.encode(crop, alpha=0.25)
         return
     for alpha in (0.025, 0.05, 1.0):

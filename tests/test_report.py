@@ -14,11 +14,9 @@ import pytest
 from PIL import Image
 
 from ycc_jax import bitstream, cli
-from ycc_jax.entropy import range_coder
-from ycc_jax.entropy.tables import gaussian_tables
 from ycc_jax.errors import InputError
 from ycc_jax.evaluation.report import build, curves, gallery, plots
-from ycc_jax.evaluation.report.bit_map import decode_with_bits, symbol_bits
+from ycc_jax.evaluation.report.bit_map import decode_with_bits
 from ycc_jax.evaluation.report.curves import LUMA, METRICS, Curve
 
 EVIL = "<script>document.title='evil'</script>&\"'"
@@ -110,16 +108,6 @@ def test_what_files_say_is_escaped():
 
 
 # ---- pictures ----------------------------------------------------------------------------------
-
-
-def test_bits_of_symbols_are_what_the_coder_writes(rng):
-    tables = gaussian_tables(np.array([0.3, 5.0, 40.0]))
-    index = rng.integers(0, 3, 20000)
-    symbols = np.rint(rng.normal(size=index.size) * np.array([0.3, 5.0, 40.0])[index])
-    symbols[::50] *= 100  # outside the tables: escapes
-    symbols = symbols.astype(np.int32)
-    size = 8 * len(range_coder.encode(symbols, index, tables))
-    assert symbol_bits(symbols, index, tables).sum() == pytest.approx(size, rel=1e-3)
 
 
 def test_the_bit_map_adds_up_to_the_file_and_lies_where_the_detail_is(bundled, photo, rng):

@@ -81,7 +81,7 @@ class Trainer:
         xla = f"--xla_force_host_platform_device_count={devices}"
         xla += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
         environment = os.environ | {"XLA_FLAGS": xla, "JAX_PLATFORMS": "cpu"}
-        if jax.__version_info__ >= (0, 10):  # see ycc_jax.codec.enable_compilation_cache
+        if jax.__version_info__ >= (0, 10):  # see ycc_jax.compilation_cache
             environment["JAX_COMPILATION_CACHE_DIR"] = str(self.folder / "cache")
         arguments = [f"--config={self.config}", f"--workdir={workdir}", *flags]
         return subprocess.Popen(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ycc_jax.entropy import tables
+from ycc_jax.entropy import range_coder, tables
 from ycc_jax.errors import InputError
 
 
@@ -212,3 +212,13 @@ def test_tables_refuse_an_entry(name, where, value, message):
 def test_tables_refuse_an_array(name, array, message):
     with pytest.raises(InputError, match=message):
         tables.CdfTables(**{**good_arrays(), name: array})
+
+
+def test_bits_of_symbols_are_what_the_coder_writes(rng):
+    rows = tables.gaussian_tables(np.array([0.3, 5.0, 40.0]))
+    index = rng.integers(0, 3, 20000)
+    symbols = np.rint(rng.normal(size=index.size) * np.array([0.3, 5.0, 40.0])[index])
+    symbols[::50] *= 100  # outside the tables: escapes
+    symbols = symbols.astype(np.int32)
+    size = 8 * len(range_coder.encode(symbols, index, rows))
+    assert rows.bits(symbols, index).sum() == pytest.approx(size, rel=1e-3)

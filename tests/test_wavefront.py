@@ -49,7 +49,7 @@ def coded(tiny_codec):
         means[rows, columns], indexes[rows, columns] = mean, index
         return np.rint(y[rows, columns] - mean)
 
-    return level, z, y, means, indexes, tiny_codec.stages.code(z, level, exchange)
+    return level, z, y, means, indexes, tiny_codec.stages.y_hat(z, level, exchange)
 
 
 def test_wavefront_order_equals_raster_order(tiny_codec, coded):

@@ -41,26 +41,19 @@ _EXTENSION = struct.Struct("<Bh")
 _CRC = struct.Struct("<I")
 _MIN_BYTES = _FIXED.size + 4 + _CRC.size  # four one-byte varints, empty sections
 _VARINT_MAX = 2**32 - 1
-_QUALITY_STEPS = 512
-_ALPHA_STEPS = 2048  # to an octave: 0.03 %
+_QUALITY_UNIT = 512  # steps to one of quality
+_ALPHA_UNIT = 2048  # steps to an octave of alpha: 0.03 %
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a decoder must know before it reads a section.
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """The picture, apart from its content.
 
     Attributes:
-        width, height: size of the picture in pixels, 1..2^32-1.
-        quality: 0 (smallest file) to 100 (best picture), a value of `quantize_quality`.
-        model_id: number of the architecture, 0..65535.
-        weights_hash: 4 bytes that identify the trained weights.
-        symbols_crc: CRC-32 of the decoded symbols, 0..2^32-1.
+        width, height: in pixels, 1..2^32-1.
         matrix: one of MATRICES; "rgb" says the network codes RGB without conversion.
         range: "full" or "limited", the range of the network's YCbCr samples.
-        subsampling: "444" or "420", the pictures that the network was made for.
         grey: the decoded picture has one channel, not three.
-        alpha: weight of chroma that the picture was coded with, a value of `quantize_alpha`; None
-            if the model has no grid of gains.
         planes: what was encoded are 4:2:0 planes of this `matrix` and `range`, not RGB.
         depth: bits of their samples, 8 or 10.
         siting: where their chroma samples sit, one of SITINGS.
@@ -68,18 +61,34 @@ class Header:
 
     width: int
     height: int
-    quality: float
-    model_id: int
-    weights_hash: bytes
-    symbols_crc: int
     matrix: str = "bt601"
     range: str = "full"
-    subsampling: str = "444"
     grey: bool = False
-    alpha: float | None = None
     planes: bool = False
     depth: int = 8
     siting: str = "center"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header(Frame):
+    """What a decoder must know before it reads a section: the picture, and how it was coded.
+
+    Attributes:
+        quality: 0 (smallest file) to 100 (best picture), a value of `quantize_quality`.
+        alpha: weight of chroma that the picture was coded with, a value of `quantize_alpha`; None
+            if the model has no grid of gains.
+        model_id: number of the architecture, 0..65535.
+        weights_hash: 4 bytes that identify the trained weights.
+        symbols_crc: CRC-32 of the decoded symbols, 0..2^32-1.
+        subsampling: "444" or "420", the pictures that the network was made for.
+    """
+
+    quality: float
+    alpha: float | None = None
+    model_id: int
+    weights_hash: bytes
+    symbols_crc: int
+    subsampling: str = "444"
 
 
 def quantize_quality(quality: float) -> float:
@@ -90,7 +99,7 @@ def quantize_quality(quality: float) -> float:
     Raises:
         InputError: `quality` is not a number from 0 to 100.
     """
-    return _quality_code(quality) / _QUALITY_STEPS
+    return _quality_steps(quality) / _QUALITY_UNIT
 
 
 def quantize_alpha(alpha: float) -> float:
@@ -99,7 +108,7 @@ def quantize_alpha(alpha: float) -> float:
     Raises:
         InputError: `alpha` is not a number from 2^-15 to 2^15.
     """
-    return 2.0 ** (_alpha_code(alpha) / _ALPHA_STEPS)
+    return 2.0 ** (_alpha_steps(alpha) / _ALPHA_UNIT)
 
 
 def pack(header: Header, z: bytes, y: bytes) -> bytes:
@@ -109,10 +118,10 @@ def pack(header: Header, z: bytes, y: bytes) -> bytes:
         InputError: a field is outside the range that `Header` states, or the quality is not
             one that a header can carry exactly.
     """
-    quality = _quality_code(header.quality)
-    if quality != header.quality * _QUALITY_STEPS:
+    quality = _quality_steps(header.quality)
+    if quality != header.quality * _QUALITY_UNIT:
         raise InputError(
-            f"expected a quality from quantize_quality ({quality / _QUALITY_STEPS}), "
+            f"expected a quality from quantize_quality ({quality / _QUALITY_UNIT}), "
             f"found {header.quality}"
         )
     if len(header.weights_hash) != 4:
@@ -127,9 +136,9 @@ def pack(header: Header, z: bytes, y: bytes) -> bytes:
         if not least <= value <= most:
             raise InputError(f"expected {name} from {least} to {most}, found {value}")
     colour = (
-        _code("matrix", header.matrix, MATRICES)
-        | _code("range", header.range, RANGES) << 2
-        | _code("subsampling", header.subsampling, SUBSAMPLINGS) << 3
+        _number("matrix", header.matrix, MATRICES)
+        | _number("range", header.range, RANGES) << 2
+        | _number("subsampling", header.subsampling, SUBSAMPLINGS) << 3
         | bool(header.grey) << 4
     )
     _check_planes(header, InputError)
@@ -240,14 +249,14 @@ def _parse(data: bytes) -> tuple[Header, int, int, int]:
         raise CorruptStreamError(f"expected a size of at least 1 x 1, found {width} x {height}")
     if colour >> 6:
         raise CorruptStreamError(f"expected 0 in the reserved colour bits, found {colour >> 6}")
-    if quality > 100 * _QUALITY_STEPS:
+    if quality > 100 * _QUALITY_UNIT:
         raise CorruptStreamError(
-            f"expected a quality of at most 100, found {quality / _QUALITY_STEPS}"
+            f"expected a quality of at most 100, found {quality / _QUALITY_UNIT}"
         )
     header = Header(
         width=width,
         height=height,
-        quality=quality / _QUALITY_STEPS,
+        quality=quality / _QUALITY_UNIT,
         model_id=model_id,
         weights_hash=weights_hash,
         symbols_crc=symbols_crc,
@@ -265,13 +274,13 @@ def _pack_extension(header: Header) -> bytes:
     """The extension, empty where all its fields have their defaults."""
     flags = (
         bool(header.planes)
-        | _code("depth", header.depth, DEPTHS) << 1
-        | _code("siting", header.siting, SITINGS) << 2
+        | _number("depth", header.depth, DEPTHS) << 1
+        | _number("siting", header.siting, SITINGS) << 2
         | (header.alpha is not None) << 4
     )
     if not flags:
         return b""
-    alpha = 0 if header.alpha is None else _alpha_code(header.alpha)
+    alpha = 0 if header.alpha is None else _alpha_steps(header.alpha)
     if header.alpha is not None and quantize_alpha(header.alpha) != header.alpha:
         raise InputError(
             f"expected an alpha from quantize_alpha ({quantize_alpha(header.alpha)}), "
@@ -305,23 +314,23 @@ def _parse_extension(extension: bytes, present: bool) -> dict:
         "planes": bool(flags & 1),
         "depth": DEPTHS[flags >> 1 & 1],
         "siting": SITINGS[siting],
-        "alpha": 2.0 ** (alpha / _ALPHA_STEPS) if flags >> 4 & 1 else None,
+        "alpha": 2.0 ** (alpha / _ALPHA_UNIT) if flags >> 4 & 1 else None,
     }
 
 
-def _alpha_code(alpha: float) -> int:
+def _alpha_steps(alpha: float) -> int:
     if not isinstance(alpha, numbers.Real) or not 2.0**-15 <= alpha <= 2.0**15:
         raise InputError(f"expected an alpha from 2^-15 to 2^15, found {alpha!r}")
-    return round(math.log2(alpha) * _ALPHA_STEPS)
+    return round(math.log2(alpha) * _ALPHA_UNIT)
 
 
-def _quality_code(quality: float) -> int:
+def _quality_steps(quality: float) -> int:
     if not isinstance(quality, numbers.Real) or not 0 <= quality <= 100:  # NaN is neither
         raise InputError(f"expected a quality from 0 to 100, found {quality!r}")
-    return round(quality * _QUALITY_STEPS)
+    return round(quality * _QUALITY_UNIT)
 
 
-def _code(field: str, value, values: tuple) -> int:
+def _number(field: str, value, values: tuple) -> int:
     if value not in values:
         known = ", ".join(map(str, values))
         raise InputError(f"expected {field} to be one of {known}, found {value!r}")

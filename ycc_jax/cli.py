@@ -263,7 +263,8 @@ def _output(source: str, output: str | None, ending: str) -> str:
 
 
 def _load(model: str | None):
-    from ycc_jax.codec import enable_compilation_cache, load
+    from ycc_jax.codec import load
+    from ycc_jax.compilation_cache import enable_compilation_cache
 
     enable_compilation_cache()
     return load(model)

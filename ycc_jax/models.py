@@ -96,7 +96,27 @@ class HyperpriorModel(nn.Module):
     @property
     def stride(self) -> int:
         """What the sides of a picture must be multiples of: the stride of the last latent."""
-        return 16 if self.hyperprior == "none" else 64
+        return 64 if self.has_hyperprior else 16
+
+    @property
+    def has_hyperprior(self) -> bool:
+        """Whether there is a z; if not, y itself has the factorized density, and nothing else."""
+        return self.hyperprior != "none"
+
+    @property
+    def factorized_channels(self) -> int:
+        """Channels of the latent with the factorized density, whose stride is `stride`."""
+        return self.N if self.has_hyperprior else self.M
+
+    @property
+    def factorized_density(self) -> str:
+        """The parameters' name of that density."""
+        return "density_z" if self.has_hyperprior else "density_y"
+
+    @property
+    def colours(self) -> tuple[str, str]:
+        """(matrix, range) in which RGB is coded, by the names of `vocabulary.py`."""
+        return ("rgb", "full") if self.color_space == "rgb" else (self.matrix, self.color_range)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -206,11 +226,10 @@ class HyperpriorModel(nn.Module):
 
     def coding_tables(self, params: Any) -> dict[str, CdfTables]:
         """Frozen tables of the coder: "z" of the factorized latent, "y" of y given its scales."""
-        if self.hyperprior == "none":
-            return {"z": factorized.coding_tables(params["density_y"])}
-        likelihood = LIKELIHOODS[self.likelihood]
-        density = factorized.coding_tables(params["density_z"])
-        return {"y": likelihood.coding_tables(), "z": density}
+        tables = {"z": factorized.coding_tables(params[self.factorized_density])}
+        if self.has_hyperprior:
+            tables["y"] = LIKELIHOODS[self.likelihood].coding_tables()
+        return tables
 
     # ---- the forward pass ----------------------------------------------------------------------
 
@@ -241,7 +260,7 @@ class HyperpriorModel(nn.Module):
             )
         with computing_in(self.compute_dtype):
             y = self.analyse(x, level)
-            if self.hyperprior == "none":
+            if not self.has_hyperprior:
                 y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
                 bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
                 bits_z = jnp.zeros_like(bits_y)
@@ -249,14 +268,16 @@ class HyperpriorModel(nn.Module):
                 z = self.hyper_analyse(y, level)
                 z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
                 bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
-                y_hat, bits_y = self.code(y, self.hyper_synthesise(z_hat, level), level, key)
+                y_hat, bits_y = self.quantize(y, self.hyper_synthesise(z_hat, level), level, key)
             x_hat = self.synthesise(y_hat, level)
         pixels = height * width
         bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
         metrics = {"bpp_y": bpp_y, "bpp_z": bpp_z, "bpp": bpp_y + bpp_z}
         return {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
 
-    def code(self, y: Array, hyper: Array, level: Array, key: Array | None) -> tuple[Array, Array]:
+    def quantize(
+        self, y: Array, hyper: Array, level: Array, key: Array | None
+    ) -> tuple[Array, Array]:
         """y_hat, and the bits (B,) of y, given hyper features."""
         y_tilde, y_hat = self.surrogates(y, key, 1)
         rounds = key is None or self.surrogate == "mixed"

@@ -15,10 +15,9 @@ from ycc_jax import wavefront
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.prior import LIKELIHOODS
 from ycc_jax.pictures.color import from_uint8
+from ycc_jax.pictures.framing import Input
 
 Array = jax.Array
-# Padded uint8 RGB (1, H, W, 3); or float planes, luma (1, H, W, 1) and chroma (1, H/2, W/2, 2).
-Input = np.ndarray | tuple[np.ndarray, np.ndarray]
 
 
 class Stages:
@@ -31,8 +30,7 @@ class Stages:
 
     def __init__(self, net: HyperpriorModel, params: dict[str, Any]):
         self.net = net
-        density = params["density_y" if net.hyperprior == "none" else "density_z"]
-        self.offset = density.get("offset", np.float32(0))
+        self.offset = params[net.factorized_density].get("offset", np.float32(0))
         stages = (_analyse, _hyper, _parameters, _synthesise, _synthesise_planes)
         params = jax.device_put(params)
         self._analyse, self._hyper, self._parameters, self._synthesise, self._planes = (
@@ -47,14 +45,14 @@ class Stages:
         """Symbols, int32, of the latent that has the factorized density: z, or y without a z."""
         return np.rint(latent - self.offset).astype(np.int32)
 
-    def code(self, z: np.ndarray, level: np.ndarray, exchange: wavefront.Exchange) -> np.ndarray:
+    def y_hat(self, z: np.ndarray, level: np.ndarray, exchange: wavefront.Exchange) -> np.ndarray:
         """y_hat (h, w, M), float32, from the symbols of z and those of y that `exchange` gives.
 
-        With a context y goes wave by wave (`wavefront.code`), without one all at once, in raster
+        With a context y goes wave by wave (`wavefront.y_hat`), without one all at once, in raster
         order; without a hyperprior nothing is left to exchange.
         """
         z_hat = z.astype(np.float32) + self.offset
-        if self.net.hyperprior == "none":
+        if not self.net.has_hyperprior:
             return z_hat
         hyper = self._hyper(z_hat, level)
         if self.net.context == "none":
@@ -66,7 +64,7 @@ class Stages:
         def step(*positions):
             return tuple(np.asarray(a) for a in self._parameters(level, *positions))
 
-        return wavefront.code(np.asarray(hyper), self.net.M, step, exchange)
+        return wavefront.y_hat(np.asarray(hyper), self.net.M, step, exchange)
 
     def synthesise(self, y_hat: np.ndarray, level: np.ndarray) -> np.ndarray:
         """y_hat (h, w, M) -> RGB (H, W, 3), floats, not clipped."""
@@ -89,7 +87,7 @@ def _apply(net: HyperpriorModel, params: Any, method: Callable, *args: Any) -> A
 def _analyse(net, params, picture: Input, level: Array) -> list[Array]:
     x = picture if isinstance(picture, tuple) else from_uint8(picture)
     latents = [_apply(net, params, net.analyse, x, level)]
-    if net.hyperprior != "none":
+    if net.has_hyperprior:
         latents.append(_apply(net, params, net.hyper_analyse, latents[0], level))
     return [latent[0] for latent in latents]
 

@@ -28,8 +28,8 @@ def waves(height: int, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield rows, t - 3 * rows
 
 
-def code(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> np.ndarray:
-    """Codes a whole latent and returns y_hat.
+def y_hat(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> np.ndarray:
+    """The whole latent, symbols and all.
 
     Args:
       hyper: hyper features (h, w, F), float32.
@@ -37,14 +37,14 @@ def code(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> np
       step: the compiled part, (hyper (K, F), neighbours (K, 12, M)) -> mean (K, M) float32 and
         scale index (K, M) int32, with K = POSITIONS; unused positions are zeros.
       exchange: (rows (n,), columns (n,), mean (n, M), index (n, M)) -> symbols (n, M), integers;
-        the encoder computes and keeps them, the decoder reads them from the stream.
+        a `Writer` chooses and keeps them, a `Reader` reads them (`entropy/symbols.py`).
 
     Returns:
       y_hat = symbols + mean, (h, w, M) float32.
     """
     height, width, features = hyper.shape
     # Two zero rows above and two zero columns on either side stand beyond the border.
-    y_hat = np.zeros((height + 2, width + 4, channels), np.float32)
+    padded = np.zeros((height + 2, width + 4, channels), np.float32)
     tap_rows, tap_columns = np.array(TAPS).T
     step_hyper = np.zeros((POSITIONS, features), np.float32)
     step_neighbours = np.zeros((POSITIONS, len(TAPS), channels), np.float32)
@@ -54,10 +54,10 @@ def code(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> np
             columns = wave_columns[start : start + POSITIONS]
             n = rows.size
             step_hyper[:n] = hyper[rows, columns]
-            step_neighbours[:n] = y_hat[
+            step_neighbours[:n] = padded[
                 rows[:, None] + tap_rows + 2, columns[:, None] + tap_columns + 2
             ]
             step_hyper[n:], step_neighbours[n:] = 0, 0
             mean, index = (a[:n] for a in step(step_hyper, step_neighbours))
-            y_hat[rows + 2, columns + 2] = exchange(rows, columns, mean, index) + mean
-    return y_hat[2:, 2:-2]
+            padded[rows + 2, columns + 2] = exchange(rows, columns, mean, index) + mean
+    return padded[2:, 2:-2]

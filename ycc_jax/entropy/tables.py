@@ -11,6 +11,7 @@ coded as the escape followed by its distance in an Elias gamma code (see `range_
 """
 
 import dataclasses
+import functools
 import heapq
 import math
 
@@ -104,6 +105,33 @@ class CdfTables:
         escape.
         """
         return np.pad(self.cdf, ((0, 0), (1, 0)), constant_values=-PRECISION)
+
+    @functools.cached_property
+    def _entry_bits(self):
+        """float32 `(n, L - 1)`: -log2 of each entry's share, 0 behind a row's last."""
+        counts = np.diff(self.cdf.astype(np.int64), axis=1)
+        return -np.log2(np.where(counts > 0, counts, TOTAL).astype(np.float32) / TOTAL)
+
+    def bits(self, symbols, index):
+        """Bits that the range coder spends on each symbol.
+
+        Args:
+          symbols: integer array of any shape, as `range_coder.encode` takes them.
+          index: integer array of the same shape: the row for each.
+
+        Returns:
+          float32 of that shape. Outside its row's support a symbol costs the escape and an Elias
+          gamma code of its distance and sign.
+        """
+        symbols, index = np.asarray(symbols, np.int64), np.asarray(index)
+        escape = self.length[index] - 2
+        place = symbols - self.offset[index]
+        outside = (place < 0) | (place >= escape)
+        bits = self._entry_bits[index, np.where(outside, escape, place)]
+        if outside.any():
+            distance = np.where(place < 0, -place, place - escape + 1)[outside]
+            bits[outside] += 2 * np.floor(np.log2(distance)).astype(np.float32) + 2
+        return bits
 
 
 def _check_rows(good, expected, found):

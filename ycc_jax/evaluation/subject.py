@@ -8,8 +8,10 @@ import jax
 import numpy as np
 
 import ycc_jax
-from ycc_jax.codec import Codec, enable_compilation_cache
+from ycc_jax.codec import Codec
 from ycc_jax.codec import load as load_codec
+from ycc_jax.compilation_cache import enable_compilation_cache
+from ycc_jax.operating_point import choose
 from ycc_jax.stages import Stages
 
 QUALITIES = (0, 15, 30, 45, 60, 75, 90, 100)
@@ -36,23 +38,24 @@ class Model:
     """
 
     def __init__(self, codec: Codec, alpha: float | None = None):
-        self.codec, self.alpha = codec, alpha
+        self.stopwatch = Stopwatch()
+        stages = TimedStages(codec.net, codec.model.params, self.stopwatch)
+        self.codec = Codec(codec.model, backend=codec.backend, stages=stages)
+        self.alpha = alpha
         self.name = codec.model.name
         self.qualities = QUALITIES if codec.net.levels > 1 else (None,)
         device = jax.devices()[0]
         self.settings = {
             "weights_hash": codec.model.weights_hash.hex(),
-            "alpha": codec.settings(None, alpha)["alpha"],
+            "alpha": choose(codec.net, None, alpha).alpha,
             "ycc_jax": ycc_jax.__version__,
             "jax": jax.__version__,
             "device": f"{device.platform}: {device.device_kind}",
         }
-        self.stopwatch = Stopwatch()
-        codec.stages = TimedStages(codec.net, codec.model.params, self.stopwatch)
 
     def check(self, quality: float | None) -> None:
         """Raises InputError unless the model has the quality."""
-        self.codec.settings(quality, self.alpha)
+        choose(self.codec.net, quality, self.alpha)
 
     def encode(self, rgb: np.ndarray, quality: float | None) -> bytes:
         """The picture, uint8 (H, W, 3), as a `.ycc` stream."""

@@ -1,12 +1,9 @@
 """Where in the picture the bits of a `.ycc` stream went."""
 
-import copy
-from typing import Any
-
 import numpy as np
 
 from ycc_jax.codec import Codec
-from ycc_jax.entropy.tables import TOTAL, CdfTables
+from ycc_jax.stages import Stages
 
 BLOCK = 16
 """Pixels, down and across, of one position of the latent y."""
@@ -29,55 +26,33 @@ def decode_with_bits(codec: Codec, data: bytes) -> tuple[np.ndarray, np.ndarray]
     Raises:
       YccError: as of `Codec.decode`.
     """
-    recording = copy.copy(codec)
-    recording.stages = recorder = _Recorder(codec.stages)
+    recorder = Recorder(codec.stages)
+    recording = Codec(codec.model, backend=codec.backend, stages=recorder)
     picture = recording.decode(data)
     z, tables = recorder.z, codec.model.tables
     channels = np.broadcast_to(np.arange(z.shape[-1]), z.shape)
-    bits = symbol_bits(z, channels, tables["z"]).sum(axis=-1)
+    bits = tables["z"].bits(z, channels).sum(axis=-1, dtype=np.float64)
     # A position of z lies over 4x4 of y; where there is no y beside it, z is the latent itself.
     side = codec.net.stride // BLOCK
     bits = np.kron(bits, np.full((side, side), 1 / side**2))
-    for rows, columns, symbols, index in recorder.calls:
-        np.add.at(bits, (rows, columns), symbol_bits(symbols, index, tables["y"]).sum(axis=-1))
+    for rows, columns, symbols, index in recorder.waves:
+        np.add.at(bits, (rows, columns), tables["y"].bits(symbols, index).sum(axis=-1))
     return picture, bits
 
 
-def symbol_bits(symbols: np.ndarray, index: np.ndarray, tables: CdfTables) -> np.ndarray:
-    """Bits that the range coder spends on each symbol, float64.
+class Recorder(Stages):
+    """The same compiled stages, which remember the symbols that pass through them."""
 
-    Args:
-      symbols: integers, any shape.
-      index: the row of the tables for each, same shape.
-      tables: CdfTables. Of a symbol outside its row's support the escape's bits and those of the
-        Elias gamma code of its distance and sign are counted.
-    """
-    symbols, index = np.asarray(symbols, np.int64), np.asarray(index)
-    escape = tables.length[index] - 2
-    place = symbols - tables.offset[index]
-    distance = np.where(place < 0, -place, place - escape + 1)
-    outside = (place < 0) | (place >= escape)
-    column = np.where(outside, escape, place)
-    count = tables.cdf[index, column + 1].astype(np.int64) - tables.cdf[index, column]
-    gamma = 2 * np.floor(np.log2(np.where(outside, distance, 1))) + 2
-    return np.log2(TOTAL / count) + np.where(outside, gamma, 0)
+    def __init__(self, stages: Stages):
+        vars(self).update(vars(stages))
+        self.z, self.waves = np.zeros(0), []
 
-
-class _Recorder:
-    """Stages that remember the symbols which pass between them and the range coder."""
-
-    def __init__(self, stages: Any):
-        self._stages, self.z, self.calls = stages, np.zeros(0), []
-
-    def __getattr__(self, name):
-        return getattr(self._stages, name)
-
-    def code(self, z, level, exchange):
+    def y_hat(self, z, level, exchange):
         self.z = z
 
         def recorded(rows, columns, mean, index):
             symbols = exchange(rows, columns, mean, index)
-            self.calls.append((rows, columns, symbols, index))
+            self.waves.append((rows, columns, symbols, index))
             return symbols
 
-        return self._stages.code(z, level, recorded)
+        return super().y_hat(z, level, recorded)

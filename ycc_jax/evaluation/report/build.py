@@ -19,7 +19,8 @@ import numpy as np
 from tqdm import tqdm
 
 import ycc_jax
-from ycc_jax.codec import enable_compilation_cache, load
+from ycc_jax.codec import load
+from ycc_jax.compilation_cache import enable_compilation_cache
 from ycc_jax.evaluation import peers, rd
 from ycc_jax.evaluation.report import gallery, sections
 from ycc_jax.evaluation.report.curves import Curve

@@ -1,0 +1,61 @@
+"""What a picture is to the codec: grey, RGB or 4:2:0 planes <-> what the network takes and gives.
+
+The network sees RGB or planes whose sides are multiples of its stride. Grey is coded as RGB with
+equal channels and comes back as its luma.
+"""
+
+import numpy as np
+
+from ycc_jax.bitstream import Frame
+from ycc_jax.errors import InputError
+from ycc_jax.pictures.color import rgb_to_ycbcr, to_uint8
+from ycc_jax.pictures.padding import crop_to, pad_to_multiple
+from ycc_jax.pictures.planes import Planes, from_float, to_float
+
+# Padded uint8 RGB (1, H, W, 3); or float planes, luma (1, H, W, 1) and chroma (1, H/2, W/2, 2).
+Input = np.ndarray | tuple[np.ndarray, np.ndarray]
+
+
+def describe(image: np.ndarray | Planes, matrix: str, range: str) -> Frame:
+    """What a header says of a picture.
+
+    Args:
+      image: uint8 RGB (H, W, 3) or grey (H, W), at least 1x1; or `Planes`, which tell their own
+        matrix and range.
+      matrix, range: in which the network codes RGB.
+
+    Raises:
+      InputError: another dtype or shape.
+    """
+    if isinstance(image, Planes):
+        size = {"width": image.width, "height": image.height}
+        kind = {"depth": image.depth, "siting": image.siting, "planes": True}
+        return Frame(**size, **kind, matrix=image.matrix, range=image.range)
+    shape = image.shape
+    if image.dtype != np.uint8 or not (len(shape) == 2 or shape[2:] == (3,)) or not image.size:
+        raise InputError(
+            "expected a uint8 picture (H, W, 3) or (H, W) of at least 1x1, "
+            f"found {image.dtype} {shape}"
+        )
+    return Frame(width=shape[1], height=shape[0], matrix=matrix, range=range, grey=len(shape) == 2)
+
+
+def to_input(image: np.ndarray | Planes, stride: int) -> Input:
+    """The picture that `describe` accepted, padded to multiples of the stride, a batch of one."""
+    if isinstance(image, Planes):
+        luma, chroma = to_float(image)
+        return pad_to_multiple(luma, stride)[None], pad_to_multiple(chroma, stride // 2)[None]
+    rgb = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
+    return pad_to_multiple(rgb, stride)[None]
+
+
+def from_rgb(rgb: np.ndarray, frame: Frame) -> np.ndarray:
+    """Padded floats (H, W, 3) in [0, 1] -> uint8 RGB (height, width, 3) or grey (height, width)."""
+    rgb = crop_to(rgb, frame.height, frame.width)
+    return to_uint8(rgb_to_ycbcr(rgb)[..., 0] if frame.grey else rgb)
+
+
+def from_planes(luma: np.ndarray, chroma: np.ndarray, frame: Frame) -> Planes:
+    """Padded floats, luma (H, W, 1) and chroma (H/2, W/2, 2) -> the planes of the frame's kind."""
+    kind = {name: getattr(frame, name) for name in ("depth", "range", "matrix", "siting")}
+    return from_float(luma, chroma, height=frame.height, width=frame.width, **kind)
