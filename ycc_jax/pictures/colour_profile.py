@@ -105,26 +105,32 @@ def _from_code_points(name, image: Image.Image, cicp: bytes) -> Image.Image:
 
 def _from_gamma(name, image: Image.Image, chunks: dict[bytes, bytes]) -> Image.Image:
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") / 100000
-    chromaticities = SRGB
-    if b"cHRM" in chunks and image.mode != "L":  # grey is grey whatever the primaries
-        white, *primaries = np.reshape(struct.unpack(">8I", chunks[b"cHRM"][:32]), (4, 2)) / 100000
-        found = np.array([*primaries, white])
-        if abs(found - SRGB).max() > _CHROMATICITY_TOLERANCE:
-            chromaticities = found
-    curve, meaning = srgb_curve(), "the curve of sRGB"
-    if gamma and (chromaticities is not SRGB or abs(gamma - _GAMMA_OF_SRGB) > _GAMMA_TOLERANCE):
+    # Grey is grey whatever the primaries.
+    primaries = None if image.mode == "L" else _other_primaries(chunks.get(b"cHRM"))
+    if gamma and (primaries is not None or abs(gamma - _GAMMA_OF_SRGB) > _GAMMA_TOLERANCE):
         curve, meaning = power_curve(1 / gamma), f"gamma {gamma:g} (gAMA)"
-    elif chromaticities is SRGB:
+    elif primaries is not None:
+        curve, meaning = srgb_curve(), "the curve of sRGB"
+    else:
         return image
-    if chromaticities is not SRGB:
+    if primaries is not None:
         meaning += " and other primaries (cHRM)"
     try:
-        converted = to_srgb(image, curve, chromaticities)
+        converted = to_srgb(image, curve, SRGB if primaries is None else primaries)
     except ValueError as error:
         _warn_of_unusable(name, "cHRM chunk", error)
         return image
     _warn(name, meaning)
     return converted
+
+
+def _other_primaries(chrm: bytes | None) -> np.ndarray | None:
+    """Chromaticities (4, 2) as of `rgb_spaces`, or None if they are those of sRGB."""
+    if chrm is None:
+        return None
+    white, *primaries = np.reshape(struct.unpack(">8I", chrm[:32]), (4, 2)) / 100000
+    found = np.array([*primaries, white])
+    return found if abs(found - SRGB).max() > _CHROMATICITY_TOLERANCE else None
 
 
 def _from_icc(name, image: Image.Image, icc: bytes) -> Image.Image:
