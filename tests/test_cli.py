@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ycc_jax import bitstream, cli, errors, vocabulary
-from ycc_jax.pictures import files, images
+from ycc_jax.pictures import files, images, limits
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -276,8 +276,39 @@ def test_model_errors_exit_4(folder, ycc):
     assert sorted(os.listdir()) == ["other.ycc", "photo.png", "photo2.ycc"]
 
 
-def test_zero_max_pixels_is_no_limit(folder, ycc):
+def test_zero_max_pixels_is_no_limit_but_memory(folder, ycc, loads, monkeypatch):
     assert ycc("decode", "photo2.ycc", "--max-pixels", "0")[0] == 0
+    loads.clear()
+    huge = bitstream.Header(2**32 - 1, 2**32 - 1, 50.0, 7, b"fake", 0)
+    files.write_bytes("huge.ycc", bitstream.pack(huge, b"", b""))
+    assert os.path.getsize("huge.ycc") < 40
+    code, _, err = ycc("decode", "huge.ycc", "--max-pixels", "0")
+    assert (code, loads) == (5, [])
+    assert_one_line_error(err, "huge.ycc: expected a picture that fits", "memory left")
+
+    # What the codec will take counts, not what the file does.
+    images.write(np.zeros((3000, 1), np.uint8), "thin.png")
+    files.write_bytes("thin.yuv", bytes(3000 + 2 * 1500))
+    files.write_bytes("thin.y4m", b"YUV4MPEG2 W1 H3000\nFRAME\n" + bytes(3000 + 2 * 1500))
+    monkeypatch.setattr(limits, "available_memory", lambda: 64 * 3008 * limits.encoding() - 1)
+    for arguments in (["thin.png"], ["thin.y4m"], ["thin.yuv", "--size", "1x3000"]):
+        code, _, err = ycc("encode", *arguments, "-o", "new.ycc", "--max-pixels", "0")
+        assert (code, loads) == (5, [])
+        assert_one_line_error(err, "found 1 x 3000, padded to 64 x 3008")
+
+
+@pytest.mark.parametrize("command", [["encode"], ["encode", "--size", "7x5"], ["decode"], ["info"]])
+def test_input_without_end(folder, monkeypatch, ycc, loads, command):
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 2**20)
+    with open("/dev/zero", "rb") as zeros:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=zeros))
+        code, out, err = ycc(*command, "-")
+    assert (code, out, loads) == (5, "", [])
+    assert_one_line_error(err, "standard input: expected at most", "bytes, found more")
+    if "--size" not in command:
+        code, out, err = ycc(*command, "/dev/zero")
+        assert (code, out, loads) == (5, "", [])
+        assert_one_line_error(err, "/dev/zero: expected at most", "bytes, found more")
 
 
 @pytest.mark.parametrize("link", [None, os.symlink, os.link], ids=["same", "symlink", "hardlink"])

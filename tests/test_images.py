@@ -2,16 +2,20 @@
 
 import io
 import os
+import re
 import struct
+import sys
+import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from ycc_jax.errors import InputError, LimitError
-from ycc_jax.pictures import images
+from ycc_jax.pictures import images, limits
 
 # `read_quietly` and `pytest.warns` look at warnings; elsewhere they are beside the point.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -173,9 +177,10 @@ def test_transparency_needs_a_background(name):
         file.seek(0)
 
 
-def test_unknown_background_is_refused_even_if_it_is_not_needed():
-    with pytest.raises(InputError, match="found 'whitish'"):
-        images.read(saved(RGB), background="whitish")
+@pytest.mark.parametrize("name", ["whitish", "rgb(999,0,0)", "rgb(0%,110%,0%)", "#ff000080"])
+def test_unknown_background_is_refused_even_if_it_is_not_needed(name):
+    with pytest.raises(InputError, match=f"colour such as .* found '{re.escape(name)}'"):
+        images.read(saved(RGB), background=name)
 
 
 # ---- depth
@@ -290,19 +295,84 @@ def test_size_limit_holds_before_decoding():
     # The header claims 60000 x 60000; there is next to nothing to decode.
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000)))
-    with pytest.raises(LimitError, match="at most 67108864 pixels.*3600000000"):
+    with pytest.raises(LimitError, match="at most 67108864 pixels with padding, .* = 3603841024"):
         images.read(io.BytesIO(bomb))
+    with pytest.raises(LimitError, match="memory left, found 60000 x 60000"):
+        images.read(io.BytesIO(bomb), max_pixels=None, bytes_per_pixel=2**20)
 
 
-def test_size_limit_is_exact_and_pillow_keeps_its_own():
-    before = Image.MAX_IMAGE_PIXELS
-    assert read_quietly(saved(RGB), max_pixels=35).shape == (5, 7, 3)
+def test_size_limit_is_exact_and_counts_padding():
+    assert read_quietly(saved(RGB), max_pixels=64 * 64).shape == (5, 7, 3)
     assert read_quietly(saved(RGB), max_pixels=None).shape == (5, 7, 3)
-    with pytest.raises(LimitError):
-        images.read(saved(RGB), max_pixels=34)
-    with pytest.raises(LimitError):
-        images.read(saved(RGB), max_pixels=10)
-    assert before == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(LimitError, match="found 7 x 5, padded to 64 x 64 = 4096"):
+        images.read(saved(RGB), max_pixels=64 * 64 - 1)
+    with pytest.raises(LimitError, match="found 70 x 1, padded to 128 x 64"):
+        images.read(saved(np.zeros((1, 70), np.uint8)), max_pixels=128 * 64 - 1)
+
+
+def test_pillows_own_limit_neither_changes_nor_counts(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    np.testing.assert_array_equal(read_quietly(saved(RGB)), RGB)
+    with pytest.warns(UserWarning, match="rounded"):
+        images.read(png(RGB, 16))
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_limits_of_threads_do_not_touch_each_other():
+    content = saved(RGB).getvalue()
+    before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+
+    def is_accepted(max_pixels):
+        try:
+            images.read(io.BytesIO(content), max_pixels=max_pixels)
+        except LimitError:
+            return False
+        return True
+
+    limits_of_reads = [10, None] * 400
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            accepted = list(pool.map(is_accepted, limits_of_reads))
+    finally:
+        sys.setswitchinterval(interval)
+    assert accepted == [False, True] * 400
+    assert before == Image.MAX_IMAGE_PIXELS and warnings.filters == filters
+
+
+class Endless(io.RawIOBase):
+    """A stream of a PNG's first bytes for ever; `given` counts them."""
+
+    given = 0
+
+    def read(self, size=-1):
+        assert size > 0, "all of an endless stream was asked for"
+        self.given += size
+        return (b"\x89PNG\r\n\x1a\n" * (size // 8 + 1))[:size]
+
+
+def test_an_endless_stream_is_a_limit_error(monkeypatch):
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 2**25)
+    monkeypatch.setattr(limits, "available_memory", lambda: 2**28)
+    for max_pixels in (100, None):
+        stream = Endless()
+        with pytest.raises(LimitError, match="bytes, found more"):
+            images.read(stream, max_pixels=max_pixels)
+        assert stream.given <= 2**27
+
+
+def test_bits_per_sample_that_lie_cost_nothing():
+    """Pillow takes as many of them as there are samples; the largest of all was 4294967295."""
+    file = bytearray(tiff16(np.zeros((4, 4, 3))).getvalue())
+    entry = file.index(struct.pack("<HHI", 258, 3, 3))
+    at = len(file)
+    file[entry : entry + 12] = struct.pack("<HHII", 258, 4, 4, at)
+    file += struct.pack("<4I", 8, 8, 8, 2**32 - 1)
+    start = time.process_time()
+    with pytest.raises(InputError):
+        images.read(io.BytesIO(bytes(file)))
+    assert time.process_time() - start < 2
 
 
 # ---- metadata
@@ -350,6 +420,50 @@ def test_metadata_loss_is_told_once():
     ]
 
 
+def icc_profile(space, name, tags):
+    """A minimal ICC profile of version 2. tags: signature -> content."""
+    name = name.encode() + b"\0"
+    white = struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(80),
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        **tags,
+    }
+    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for tag, value in tags.items():
+        table += tag + struct.pack(">II", start + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    header = struct.pack(">I4sI", start + len(body), bytes(4), 0x02400000) + b"mntr" + space
+    header = (header + b"XYZ " + bytes(12) + b"acsp").ljust(68, b"\0") + white
+    return header.ljust(128, b"\0") + table + body
+
+
+def gamma_curve(gamma):
+    return b"curv" + struct.pack(">4xIHxx", 1, round(gamma * 256))
+
+
+def rgb_profile(name, gamma):
+    """The primaries of sRGB (in D50, IEC 61966-2-1), another curve, any name."""
+    colorants = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+    tags = {}
+    for channel, xyz in zip("rgb", colorants, strict=True):
+        fixed = struct.pack(">3i", *(round(65536 * value) for value in xyz))
+        tags[f"{channel}XYZ".encode()] = b"XYZ " + bytes(4) + fixed
+        tags[f"{channel}TRC".encode()] = gamma_curve(gamma)
+    return icc_profile(b"RGB ", name, tags)
+
+
+def encoded(light):
+    """sRGB's transfer function, on 0..255."""
+    light = np.clip(light, 0, 1)
+    return 255 * np.where(light < 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def decoded(codes):
+    codes = np.asarray(codes) / 255
+    return np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
+
+
 def swapped_profile():
     """sRGB with the red and blue primaries exchanged, under another name."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -364,31 +478,133 @@ def test_profile_is_converted_to_srgb():
     assert np.abs(found.astype(int) - RGB[..., ::-1]).max() <= 1
 
 
-def grey_profile():
-    """A minimal ICC profile of a grey device of gamma 1.8."""
-    name = b"grey 1.8\0"
-    white = struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
-    tags = {
-        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(80),
-        b"wtpt": b"XYZ " + bytes(4) + white,
-        b"kTRC": b"curv" + struct.pack(">4xIHxx", 1, round(1.8 * 256)),
-    }
-    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
-    for tag, value in tags.items():
-        table += tag + struct.pack(">II", start + len(body), len(value))
-        body += value + bytes(-len(value) % 4)
-    header = struct.pack(">I4sI", start + len(body), bytes(4), 0x02400000) + b"mntrGRAYXYZ "
-    header = (header + bytes(12) + b"acsp").ljust(68, b"\0") + white
-    return header.ljust(128, b"\0") + table + body
-
-
 def test_grey_profile_is_converted_and_stays_grey():
-    light = (GREY / 255) ** 1.8
-    expected = 255 * np.where(light < 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    profile = icc_profile(b"GRAY", "grey 1.8", {b"kTRC": gamma_curve(1.8)})
     with pytest.warns(UserWarning, match="converted from 'grey 1.8' to sRGB"):
-        found = images.read(saved(GREY, icc_profile=grey_profile()))
+        found = images.read(saved(GREY, icc_profile=profile))
     assert found.shape == GREY.shape
-    assert np.abs(found - expected).max() <= 2  # the colour library interpolates
+    # The colour library interpolates.
+    assert np.abs(found - encoded((GREY / 255) ** 1.8)).max() <= 2
+
+
+def test_a_profile_is_judged_by_what_it_does_not_by_its_name():
+    linear = saved(RGB, icc_profile=rgb_profile("Linear sRGB", 1.0))
+    with pytest.warns(UserWarning, match="converted from 'Linear sRGB' to sRGB"):
+        found = images.read(linear)
+    assert np.abs(found - encoded(RGB / 255)).max() <= 2
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    nameless = bytes(profile).replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    with pytest.warns(UserWarning) as caught:
+        np.testing.assert_array_equal(images.read(saved(RGB, icc_profile=nameless)), RGB)
+    assert ["converted" in str(warning.message) for warning in caught] == [False]
+
+
+# ---- colour by chunks of PNG
+
+
+def chrm(chromaticities):
+    """The chunk of red, green, blue and white."""
+    red, green, blue, white = chromaticities
+    numbers = [round(100000 * value) for point in (white, red, green, blue) for value in point]
+    return chunk(b"cHRM", struct.pack(">8I", *numbers))
+
+
+def gama(gamma):
+    return chunk(b"gAMA", struct.pack(">I", round(100000 * gamma)))
+
+
+SRGB_CHUNK, CICP_SRGB = chunk(b"sRGB", b"\0"), chunk(b"cICP", bytes([1, 13, 0, 1]))
+SRGB_POINTS = [(0.64, 0.33), (0.3, 0.6), (0.15, 0.06), (0.3127, 0.329)]
+SWAPPED_POINTS = [SRGB_POINTS[i] for i in (2, 1, 0, 3)]
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1 / 1.8, 0.6])
+@pytest.mark.parametrize("picture", [RGB, GREY[..., None]], ids=["rgb", "grey"])
+def test_png_gamma_is_undone(gamma, picture):
+    with pytest.warns(UserWarning, match=r"converted from gamma .* \(gAMA\) to sRGB"):
+        found = images.read(png(picture, 8, gama(gamma) + chrm(SRGB_POINTS)))
+    expected = encoded((np.squeeze(picture) / 255) ** (1 / gamma))
+    assert found.shape == expected.shape and np.abs(found - expected).max() <= 0.502
+
+
+def test_png_primaries_are_converted():
+    with pytest.warns(UserWarning, match=r"curve of sRGB and other primaries \(cHRM\)"):
+        found = images.read(png(RGB, 8, chrm(SWAPPED_POINTS)))
+    assert np.abs(found.astype(int) - RGB[..., ::-1]).max() <= 1
+    with pytest.warns(UserWarning, match=r"gamma 1 \(gAMA\) and other primaries \(cHRM\)"):
+        found = images.read(png(RGB, 8, gama(1) + chrm(SWAPPED_POINTS)))
+    assert np.abs(found - encoded(RGB[..., ::-1] / 255)).max() <= 1
+    # Grey has no primaries, and white stays white from any white point.
+    np.testing.assert_array_equal(read_quietly(png(GREY[..., None], 8, chrm(SWAPPED_POINTS))), GREY)
+    with pytest.warns(UserWarning, match="cHRM"):
+        d50 = images.read(
+            png(np.full((1, 1, 3), 255), 8, chrm([*SRGB_POINTS[:3], (0.3457, 0.3585)]))
+        )
+    assert d50.min() >= 254
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        gama(0.45455),
+        gama(0.45455) + chrm(SRGB_POINTS),
+        SRGB_CHUNK + gama(1),
+        CICP_SRGB + gama(1),
+        chunk(b"cICP", bytes([1, 1, 0, 1])),  # BT.709 as in video
+        gama(0),
+    ],
+)
+def test_png_chunks_that_say_srgb_change_nothing(extra):
+    np.testing.assert_array_equal(read_quietly(png(RGB, 8, extra)), RGB)
+
+
+def test_the_first_that_is_there_counts_cicp_profile_srgb_gamma():
+    def iccp(profile):
+        return chunk(b"iCCP", b"name\0\0" + zlib.compress(profile))
+
+    linear = iccp(rgb_profile("Linear", 1.0))
+    with pytest.warns(UserWarning, match="metadata is not kept") as caught:
+        np.testing.assert_array_equal(images.read(png(RGB, 8, CICP_SRGB + linear + gama(1))), RGB)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="converted from 'Linear'"):
+        found = images.read(png(RGB, 8, linear + gama(0.6)))
+    assert np.abs(found - encoded(RGB / 255)).max() <= 2
+
+
+def test_cicp_of_other_primaries_is_converted():
+    # BT.2087's matrix from BT.2020 to BT.709, printed to four digits.
+    matrix = np.array(
+        [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+    )
+    with pytest.warns(UserWarning, match="converted from primaries 9 and transfer function 13"):
+        found = images.read(png(RGB, 8, chunk(b"cICP", bytes([9, 13, 0, 1]))))
+    assert np.abs(found - encoded(decoded(RGB) @ matrix.T)).max() <= 1
+    with pytest.warns(UserWarning, match="transfer function 8"):
+        found = images.read(png(RGB, 8, chunk(b"cICP", bytes([1, 8, 0, 1]))))
+    assert np.abs(found - encoded(RGB / 255)).max() <= 0.502
+
+
+@pytest.mark.parametrize(
+    "points, found",
+    [
+        ((9, 16, 0, 1), "PQ"),
+        ((9, 18, 0, 1), "HLG"),
+        ((1, 13, 0, 0), "range 0"),
+        ((1, 13, 1, 1), "matrix 1"),
+        ((22, 13, 0, 1), "primaries 22"),
+        ((1, 13, 0), "3"),
+    ],
+)
+def test_cicp_without_an_exact_form_in_srgb_is_refused(points, found):
+    with pytest.raises(InputError, match=f"expected .* found.*{found}"):
+        images.read(png(RGB, 8, chunk(b"cICP", bytes(points))))
+
+
+def test_primaries_that_span_nothing_are_ignored_with_a_warning():
+    for points in ([(0.3, 0.3)] * 4, [(0.64, 0), *SRGB_POINTS[1:]]):
+        with pytest.warns(UserWarning, match="unusable cHRM chunk"):
+            np.testing.assert_array_equal(images.read(png(RGB, 8, chrm(points))), RGB)
 
 
 def test_unusable_profile_is_ignored_with_a_warning():

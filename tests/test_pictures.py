@@ -5,8 +5,11 @@ import io
 import logging
 import pickle
 import socket
+import struct
 import subprocess
 import sys
+import warnings
+import zlib
 from contextlib import closing
 from itertools import islice
 
@@ -16,6 +19,7 @@ from PIL import Image
 
 from train.input.crops import crop_batches
 from train.input.pictures import TfdsImages, open_source
+from ycc_jax.errors import InputError
 
 
 def noise(height, width, seed=0):
@@ -66,6 +70,40 @@ def test_unusable_files_are_skipped_with_one_warning(folder, caplog):
         assert len(open_source(f"folder:{folder}")) == 5
     (record,) = caplog.records
     assert "skipped 3 of 8" in record.message and "0-broken.jpg" in record.message
+
+
+def test_only_formats_of_the_codec_are_opened(folder, monkeypatch):
+    """Pillow's EPS plugin runs Ghostscript, whatever the file is called."""
+    from PIL import EpsImagePlugin
+
+    ran = []
+
+    def ghostscript(*_, **__):
+        ran.append(True)
+        return Image.new("RGB", (64, 64)).im
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", ghostscript)
+    eps = io.BytesIO()
+    Image.fromarray(noise(64, 64)).save(eps, "EPS")
+    (folder / "cat.png").write_bytes(eps.getvalue())
+    source = open_source(f"folder:{folder}")
+    assert "cat.png" not in [path.name for path in source.paths]
+    for i in range(len(source)):
+        assert source[i].shape[2] == 3
+    (folder / "a.png").write_bytes(eps.getvalue())  # replaced after the folder was searched
+    with pytest.raises(InputError, match="expected a picture"):
+        source[0]
+    assert not ran
+
+
+def test_pictures_above_the_limit_are_skipped(folder):
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    body = b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + body
+    (folder / "bomb.png").write_bytes(bomb + struct.pack(">I4s", 0, b"IDAT") + bytes(4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(open_source(f"folder:{folder}")) == 5
 
 
 def test_empty_folder(tmp_path):

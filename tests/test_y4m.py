@@ -166,14 +166,19 @@ def test_bad_arguments_are_named():
 
 
 def test_pixel_limit_is_told_from_the_header():
-    with pytest.raises(LimitError, match=r"at most 23 pixels, found 6 x 4 = 24"):
-        y4m.read_y4m(y4m_file(bytes(36), size=(4, 6)), max_pixels=23)
-    y4m.read_y4m(y4m_file(bytes(36), size=(4, 6)), max_pixels=24)
-    with pytest.raises(LimitError, match="at most 67108864 pixels, found 8193 x 8192"):
-        y4m.read_y4m(y4m_file(b"", size=(8192, 8193)))
-    # Without a limit the samples must still be there before any are allocated.
+    with pytest.raises(LimitError, match=r"at most 4095 pixels .* found 6 x 4, padded to 64 x 64"):
+        y4m.read_y4m(y4m_file(bytes(36), size=(4, 6)), max_pixels=4095)
+    y4m.read_y4m(y4m_file(bytes(36), size=(4, 6)), max_pixels=4096)
+    for size in ((8192, 8193), (1, 67108864)):
+        with pytest.raises(LimitError, match=f"at most 67108864 .* found {size[1]} x {size[0]}"):
+            y4m.read_y4m(y4m_file(b"", size=size))
+    # Without a limit they must fit the memory, and be there before any are allocated.
+    huge = y4m_file(bytes(7), size=(10**9 - 1, 10**9 - 1), tags="")
+    with pytest.raises(LimitError, match="memory left, found 999999999 x 999999999"):
+        y4m.read_y4m(huge, max_pixels=None)
+    huge.seek(0)
     with pytest.raises(InputError, match="expected 1499999998000000001 bytes in frame 0, found 7"):
-        y4m.read_y4m(y4m_file(bytes(7), size=(10**9 - 1, 10**9 - 1), tags=""), max_pixels=None)
+        y4m.read_y4m(huge, max_pixels=None, bytes_per_pixel=0)
 
 
 # ---- writing Y4M
@@ -291,13 +296,15 @@ def test_yuv_refuses(arguments, message):
 
 
 def test_yuv_pixel_limit():
-    with pytest.raises(LimitError, match="at most 14 pixels, found 5 x 3 = 15"):
-        y4m.read_yuv(io.BytesIO(bytes(27)), 5, 3, max_pixels=14)
-    y4m.read_yuv(io.BytesIO(bytes(27)), 5, 3, max_pixels=15)
+    with pytest.raises(LimitError, match="at most 4095 pixels .* found 5 x 3, padded to 64 x 64"):
+        y4m.read_yuv(io.BytesIO(bytes(27)), 5, 3, max_pixels=4095)
+    y4m.read_yuv(io.BytesIO(bytes(27)), 5, 3, max_pixels=4096)
     with pytest.raises(LimitError, match="at most 67108864 pixels"):
         y4m.read_yuv(io.BytesIO(), 8193, 8192)
-    with pytest.raises(InputError, match="whole number"):
+    with pytest.raises(LimitError, match="memory left"):
         y4m.read_yuv(io.BytesIO(bytes(1)), 10**9, 10**9, max_pixels=None)
+    with pytest.raises(InputError, match="whole number"):
+        y4m.read_yuv(io.BytesIO(bytes(1)), 10**9, 10**9, max_pixels=None, bytes_per_pixel=0)
 
 
 # ---- names and streams

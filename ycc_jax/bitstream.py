@@ -23,7 +23,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from ycc_jax.errors import CorruptStreamError, InputError, LimitError
+from ycc_jax.errors import CorruptStreamError, InputError
+from ycc_jax.pictures.limits import check_pixels
 from ycc_jax.vocabulary import (
     DEFAULT_MAX_PIXELS,
     DEPTHS,
@@ -161,21 +162,17 @@ def unpack(data: bytes, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> tuple[He
 
     Args:
         data: the whole file.
-        max_pixels: most pixels (width * height) to accept; None for no limit.
+        max_pixels: most pixels to accept, each side padded to a multiple of 64; None for no
+            limit.
 
     Raises:
         CorruptStreamError: not a `.ycc` file, another version, truncated, damaged, or followed
             by other bytes.
-        LimitError: the picture has more than `max_pixels` pixels.
+        LimitError: the picture has more than `max_pixels` pixels with padding.
     """
     data = bytes(data)
     header, offset, z_bytes, y_bytes = _parse(data)
-    pixels = header.width * header.height
-    if max_pixels is not None and pixels > max_pixels:
-        raise LimitError(
-            f"expected at most {max_pixels} pixels, "
-            f"found {header.width} x {header.height} = {pixels}; raise max_pixels to decode it"
-        )
+    check_pixels("stream", header.width, header.height, max_pixels)
     z_end = offset + z_bytes
     return header, data[offset:z_end], data[z_end : z_end + y_bytes]
 

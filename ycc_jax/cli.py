@@ -20,7 +20,7 @@ import click
 from ycc_jax import bitstream, vocabulary
 from ycc_jax.errors import InputError, LimitError, YccError
 from ycc_jax.evaluation import commands
-from ycc_jax.pictures import files
+from ycc_jax.pictures import files, limits
 
 _max_pixels_option = click.option(
     "--max-pixels",
@@ -28,7 +28,7 @@ _max_pixels_option = click.option(
     default=vocabulary.DEFAULT_MAX_PIXELS,
     show_default=True,
     metavar="N",
-    help="Refuse pictures of more pixels; 0 for no limit.",
+    help="Refuse pictures of more pixels, sides padded to multiples of 64; 0: only memory limits.",
 )
 _model_option = click.option(
     "-m", "--model", metavar="M", help="Model name or folder; default: the bundled model."
@@ -147,9 +147,10 @@ def decode(source, output, model, max_pixels, quiet):
     An output name that is not given with -o is never the name of an existing file.
     """
     start = time.perf_counter()
-    data = files.read_bytes(source)
+    data = files.read_bytes(source, limits.max_file_bytes(max_pixels or None))
     # Before the seconds that the next imports and the model take.
     header, _, _ = bitstream.unpack(data, max_pixels or None)
+    limits.check_memory(source, header.width, header.height, limits.decoding())
     output = _output(source, output, ".y4m" if header.planes else ".png")
     from ycc_jax.pictures import images
 
@@ -275,6 +276,8 @@ def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix)
     described = {"matrix": matrix} if matrix else {}
     if range_:
         described["range"] = range_
+    # Refused from the header, before the pixels are decoded and the model is loaded.
+    memory = {"bytes_per_pixel": limits.encoding()}
     ending = os.path.splitext(source)[1].lower()
     if background is not None and (size is not None or files.is_planes_file(source)):
         raise InputError(f"{source}: expected --background with a picture, found planes")
@@ -290,25 +293,25 @@ def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix)
                 f"found {size or 'none'}"
             )
         dimensions = (int(width), int(height), int(depth or 8))
-        return y4m.read_yuv(source, *dimensions, frame, max_pixels, **described)
+        return y4m.read_yuv(source, *dimensions, frame, max_pixels, **described, **memory)
     if depth is not None:
         raise InputError("expected --depth with --size only: Y4M and pictures tell their own")
     file = source
     if source == "-":
         # Told from its content, which can be read but once.
-        file = io.BytesIO(files.read_bytes(source))
+        file = io.BytesIO(files.read_bytes(source, limits.max_file_bytes(max_pixels)))
         file.name = "standard input"
     if files.is_planes_file(source) or (source == "-" and file.getvalue()[:9] == b"YUV4MPEG2"):
         from ycc_jax.pictures import y4m
 
-        return y4m.read_y4m(file, frame, max_pixels, **described)
+        return y4m.read_y4m(file, frame, max_pixels, **described, **memory)
     if described or frame is not None:
         raise InputError(
             f"{source}: expected --frame, --range and --matrix with .y4m and .yuv files only"
         )
     from ycc_jax.pictures import images
 
-    return images.read(file, background, max_pixels)
+    return images.read(file, background, max_pixels, **memory)
 
 
 def _lines(fields: dict) -> list[str]:

@@ -41,4 +41,8 @@ WRITABLE = {
 # ---- limits ------------------------------------------------------------------------------------
 
 DEFAULT_MAX_PIXELS = 8192 * 8192
-"""Of a picture with its padding: the transforms of the bundled model take 200 bytes a pixel."""
+"""Of a picture with its padding, which is what the transforms work on (`pictures/limits.py`)."""
+MAX_FILE_BYTES = 8 * DEFAULT_MAX_PIXELS + 2**26
+"""Of a file that is read whole: 16-bit RGBA of that many pixels, and 64 MiB for the rest."""
+MAX_STRIDE = 64
+"""What each side is padded to a multiple of; 16 by models without a hyperprior."""

@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from ycc_jax.vocabulary import PICTURE_SUFFIXES
+from ycc_jax.pictures.image_opening import open_image
+from ycc_jax.pictures.limits import check_pixels
+from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,9 @@ class Pictures(Sequence):
 class ImageFiles(Pictures):
     """Picture files, converted to RGB, EXIF orientation applied.
 
-    Opening reads headers only. Files that Pillow cannot open, high bit depth files (Pillow's
-    conversion to RGB would clip them) and files smaller than MIN_SIDE are skipped with one warning.
+    Opening reads headers only. Files that the codec does not read either, high bit depth files
+    (Pillow's conversion to RGB would clip them), files smaller than MIN_SIDE and files of more than
+    DEFAULT_MAX_PIXELS are skipped with one warning.
 
     Attributes:
         paths: the files kept, in the order given.
@@ -60,8 +63,9 @@ class ImageFiles(Pictures):
         skipped = [path for path, area in zip(paths, areas, strict=True) if not area]
         if skipped:
             log.warning(
-                "%s: skipped %d of %d files, unreadable, 16-bit or under %d pixels, first %s",
-                *(origin, len(skipped), len(paths), MIN_SIDE, skipped[0]),
+                "%s: skipped %d of %d files, unreadable, 16-bit, with a side under %d pixels or of "
+                "more than %d pixels, first %s",
+                *(origin, len(skipped), len(paths), MIN_SIDE, DEFAULT_MAX_PIXELS, skipped[0]),
             )
         self.paths = [path for path, area in zip(paths, areas, strict=True) if area]
         self.areas = np.array([area for area in areas if area], np.int64)
@@ -75,7 +79,8 @@ class ImageFiles(Pictures):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        with Image.open(self.paths[index]) as image:
+        with open(self.paths[index], "rb") as file:
+            image = open_image(self.paths[index], file)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
@@ -138,7 +143,9 @@ def _image_paths(folder: Path) -> list[Path]:
 
 def _usable_area(path: Path) -> int:
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file:
+            image = open_image(path, file)
+            check_pixels(path, *image.size, DEFAULT_MAX_PIXELS)
             usable = min(image.size) >= MIN_SIDE and image.mode[0] not in "IF"
             return image.width * image.height if usable else 0
     except Exception:  # whatever a parser trips over, the file is not a picture that Pillow opens

@@ -5,9 +5,12 @@ import mmap
 import os
 import stat
 import sys
+from typing import BinaryIO
 
-from ycc_jax.errors import InputError
-from ycc_jax.vocabulary import PLANES_SUFFIXES
+from ycc_jax.errors import InputError, LimitError
+from ycc_jax.vocabulary import MAX_FILE_BYTES, PLANES_SUFFIXES
+
+_CHUNK_BYTES = 2**24
 
 
 def is_planes_file(path: str | os.PathLike) -> bool:
@@ -15,29 +18,47 @@ def is_planes_file(path: str | os.PathLike) -> bool:
     return os.path.splitext(path)[1].lower() in PLANES_SUFFIXES
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """The content of the file, or all of standard input.
+def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The content of the file, or all of standard input; never more than `max_bytes`.
 
     Raises:
         InputError: the file cannot be read.
+        LimitError: it has more than `max_bytes`, or no end.
     """
     if path == "-":
-        return sys.stdin.buffer.read()
+        return read_stream("standard input", sys.stdin.buffer, max_bytes)
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return read_stream(path, file, max_bytes)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def map_bytes(path: str | os.PathLike) -> bytes | mmap.mmap:
-    """As `read_bytes`, but of a regular file only what is used is read: it may be a film.
+def read_stream(name: object, stream: BinaryIO, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """All that is left of the stream; errors, which call it `name`, as of `read_bytes`."""
+    chunks, size = [], 0
+    # In parts, for one read of so many bytes would allocate them all.
+    while chunk := stream.read(_CHUNK_BYTES):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
+            raise LimitError(
+                f"{name}: expected at most {max_bytes} bytes, found more; "
+                "a higher --max-pixels (max_pixels) lets larger files pass"
+            )
+    return b"".join(chunks)
+
+
+def map_bytes(path: str | os.PathLike, max_bytes: int = MAX_FILE_BYTES) -> bytes | mmap.mmap:
+    """As `read_bytes`, but of a regular file only what is used is read: it may be a film, of any
+    size.
 
     Raises:
         InputError: the file cannot be read.
+        LimitError: it is not a regular file, and has more than `max_bytes`, or no end.
     """
     if path == "-" or not os.path.isfile(path) or not os.path.getsize(path):
-        return read_bytes(path)
+        return read_bytes(path, max_bytes)
     try:
         with open(path, "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

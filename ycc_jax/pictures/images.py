@@ -11,10 +11,11 @@ import warnings
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor
+from PIL import Image, ImageColor
 
 from ycc_jax.errors import InputError
-from ycc_jax.pictures import files
+from ycc_jax.pictures import files, limits
+from ycc_jax.pictures.colour_profile import convert_to_srgb
 from ycc_jax.pictures.image_decoding import decode_first_frame
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, WRITABLE
 
@@ -36,43 +37,51 @@ def read(
     source: str | os.PathLike | BinaryIO,
     background: str | None = None,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    *,
+    bytes_per_pixel: int = limits.READING,
 ) -> np.ndarray:
     """The picture as sRGB uint8 (height, width, 3), or (height, width) if it is stored as grey.
 
-    The format is told from the content. EXIF orientation is applied, a colour profile other
-    than sRGB is converted, 16 bits are rounded to 8; both conversions warn. (Of JPEG 2000 and AVIF
-    with more than 8 bits Pillow gives 8, and does not tell.)
+    The format is told from the content. EXIF orientation is applied, colours other than sRGB are
+    converted (`colour_profile.py`), 16 bits are rounded to 8; both conversions warn. (Of JPEG 2000
+    and AVIF with more than 8 bits Pillow gives 8, and does not tell.)
 
     Args:
         source: a path, "-" for standard input, or a binary file.
         background: colour to put behind a transparent picture, as in CSS ("white", "#ff8000").
-        max_pixels: most pixels to accept, told before any is decoded; None for no limit.
+        max_pixels: most pixels to accept, each side padded to a multiple of 64, told before any
+            is decoded; None for no limit.
+        bytes_per_pixel: memory that the caller will use for each of those, reading included
+            (`limits`); what does not fit this machine is refused, whatever `max_pixels`.
 
     Raises:
         InputError: unreadable, not a picture, damaged, transparent without `background`, or in a
-            colour mode that has no exact 8-bit RGB or grey form here (CMYK, LAB, 32-bit).
-        LimitError: more than `max_pixels` pixels.
+            colour mode that has no exact 8-bit RGB or grey form here (CMYK, LAB, 32-bit, PQ, HLG).
+        LimitError: more pixels than `max_pixels`, than the memory holds, or a longer file than they
+            need.
     """
     backdrop = None if background is None else _colour(background)
+    max_bytes = limits.max_file_bytes(max_pixels)
     if hasattr(source, "read"):
-        name, data = getattr(source, "name", "picture"), source.read()
+        name = getattr(source, "name", "picture")
+        data = files.read_stream(name, source, max_bytes)
     else:
-        name, data = "standard input" if source == "-" else source, files.read_bytes(source)
+        name = "standard input" if source == "-" else source
+        data = files.read_bytes(source, max_bytes)
 
-    image, info, orientation = decode_first_frame(name, data, max_pixels)
+    image, info, orientation = decode_first_frame(name, data, max_pixels, bytes_per_pixel)
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     grey = image.mode in ("1", "L", "LA")
-    alpha = None
+    opacity = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        alpha = image.getchannel("A")
+        opacity = image.getchannel("A")
     image = image.convert("RGB")
     if grey:
         image = image.getchannel("R")
-    if info.get("icc_profile"):
-        image = _to_srgb(name, image, info["icc_profile"])
-    if alpha is not None and alpha.getextrema()[0] < 255:
+    image = convert_to_srgb(name, image, data, info.get("icc_profile"))
+    if opacity is not None and opacity.getextrema()[0] < 255:
         if backdrop is None:
             raise InputError(
                 f"{name}: expected an opaque picture, found transparency; "
@@ -81,7 +90,7 @@ def read(
         if len(set(backdrop)) > 1:
             image = image.convert("RGB")
         behind = backdrop if image.mode == "RGB" else backdrop[0]
-        image = Image.composite(image, Image.new(image.mode, image.size, behind), alpha)
+        image = Image.composite(image, Image.new(image.mode, image.size, behind), opacity)
 
     metadata = {"exif": "EXIF", "icc_profile": "ICC profile", "xmp": "XMP"}
     dropped = [label for key, label in metadata.items() if info.get(key)]
@@ -143,28 +152,13 @@ def write(
         files.write_bytes(target, buffer.getvalue())
 
 
-def _to_srgb(name, image: Image.Image, icc: bytes) -> Image.Image:
-    """The RGB or L picture in sRGB; unchanged, with a warning, if the profile is unusable."""
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        description = ImageCms.getProfileDescription(profile).strip()
-        if "srgb" in description.lower():
-            return image
-        srgb = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, TypeError) as error:
-        message = f"{name}: unusable ICC profile ignored, colours taken as sRGB: {error}"
-        warnings.warn(message, stacklevel=3)
-        return image
-    warnings.warn(f"{name}: colours converted from {description!r} to sRGB", stacklevel=3)
-    # A grey profile maps to equal R, G and B.
-    return converted.getchannel("G") if image.mode == "L" else converted
-
-
 def _colour(name: str) -> tuple[int, int, int]:
+    expected = "expected an opaque background colour such as 'white' or '#ff8000'"
     try:
-        return ImageColor.getrgb(name)[:3]
+        red, green, blue, *opacity = ImageColor.getrgb(name)
     except ValueError as error:
-        raise InputError(
-            f"expected a background colour such as 'white' or '#ff8000', found {name!r}"
-        ) from error
+        raise InputError(f"{expected}, found {name!r}") from error
+    # Pillow takes rgb(999,0,0), and a colour that is not opaque itself.
+    if max(red, green, blue) > 255 or opacity not in ([], [255]):
+        raise InputError(f"{expected}, found {name!r}")
+    return red, green, blue

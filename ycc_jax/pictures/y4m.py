@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ycc_jax.errors import InputError, LimitError
-from ycc_jax.pictures import files
+from ycc_jax.errors import InputError
+from ycc_jax.pictures import files, limits
 from ycc_jax.pictures.planes import Planes, chroma_shape, sample_dtype
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, PLANES_SUFFIXES
 
@@ -39,22 +39,25 @@ def read_y4m(
     *,
     matrix: str = "bt601",
     range: str | None = None,
+    bytes_per_pixel: int = limits.READING,
 ) -> Planes:
     """One frame of a Y4M file.
 
     Args:
         source: a path, "-" for standard input, or a binary file.
         frame: which one, from 0; None if the file has but one.
-        max_pixels: most pixels to accept, told from the header; None for no limit.
+        max_pixels: most pixels to accept, each side padded to a multiple of 64, told from the
+            header; None for no limit.
         matrix: one of `vocabulary.YCBCR_MATRICES`, which the file does not tell.
         range: "full" or "limited"; None for what the file says, limited if it says nothing.
+        bytes_per_pixel: as in `images.read`.
 
     Raises:
         InputError: unreadable, not Y4M, damaged, not 4:2:0 in 8 or 10 bits, interlaced, or no such
             frame; or several, and none is named.
-        LimitError: more than `max_pixels` pixels.
+        LimitError: more pixels than `max_pixels`, than the memory holds, or an endless stream.
     """
-    name, data = _read(source)
+    name, data = _read(source, max_pixels)
     header = re.match(rb"YUV4MPEG2( [^\n]*)?\n", data)
     if header is None:
         raise InputError(
@@ -84,7 +87,7 @@ def read_y4m(
         range = _RANGES[stated]
     depth, siting = _CHROMA[chroma]
 
-    size = _frame_bytes(name, width, height, depth, max_pixels)
+    size = _frame_bytes(name, width, height, depth, max_pixels, bytes_per_pixel)
     starts = _frame_starts(name, data, header.end(), size)
     start = starts[_choose(name, len(starts), frame)]
     return _planes(name, data, start, width, height, depth, range, matrix, siting)
@@ -130,6 +133,7 @@ def read_yuv(
     matrix: str = "bt601",
     range: str = "limited",
     siting: str = "left",
+    bytes_per_pixel: int = limits.READING,
 ) -> Planes:
     """One frame of a raw planar file, yuv420p (depth 8) or yuv420p10le (depth 10).
 
@@ -137,17 +141,17 @@ def read_yuv(
         source: a path, "-" for standard input, or a binary file.
         width, height: of the picture, in luma samples.
         depth, matrix, range, siting: as in `Planes`; the file tells none of them.
-        frame, max_pixels: as in `read_y4m`.
+        frame, max_pixels, bytes_per_pixel: as in `read_y4m`.
 
     Raises:
         InputError: unreadable, not a whole number of frames of this size, or no such frame; or
             several, and none is named; or an argument is not one of those named.
-        LimitError: more than `max_pixels` pixels.
+        LimitError: more pixels than `max_pixels`, than the memory holds, or an endless stream.
     """
     if width < 1 or height < 1:
         raise InputError(f"expected a width and height of at least 1, found {width} x {height}")
-    name, data = _read(source)
-    size = _frame_bytes(name, width, height, depth, max_pixels)
+    name, data = _read(source, max_pixels)
+    size = _frame_bytes(name, width, height, depth, max_pixels, bytes_per_pixel)
     count, rest = divmod(len(data), size)
     if rest or not count:
         raise InputError(
@@ -180,10 +184,12 @@ def write(planes: Planes, target: str | os.PathLike) -> None:
         write_yuv(planes, target)
 
 
-def _read(source):
+def _read(source, max_pixels):
+    max_bytes = limits.max_file_bytes(max_pixels)
     if hasattr(source, "read"):
-        return getattr(source, "name", "picture"), source.read()
-    return "standard input" if source == "-" else source, files.map_bytes(source)
+        name = getattr(source, "name", "picture")
+        return name, files.read_stream(name, source, max_bytes)
+    return "standard input" if source == "-" else source, files.map_bytes(source, max_bytes)
 
 
 def _write(data, target):
@@ -201,12 +207,9 @@ def _size(name, tag, value):
     return int(value)
 
 
-def _frame_bytes(name, width, height, depth, max_pixels):
-    if max_pixels is not None and width * height > max_pixels:
-        raise LimitError(
-            f"{name}: expected at most {max_pixels} pixels, "
-            f"found {width} x {height} = {width * height}"
-        )
+def _frame_bytes(name, width, height, depth, max_pixels, bytes_per_pixel):
+    limits.check_pixels(name, width, height, max_pixels)
+    limits.check_memory(name, width, height, bytes_per_pixel)
     rows, columns = chroma_shape(height, width)
     return sample_dtype(depth).itemsize * (height * width + 2 * rows * columns)
 
