@@ -274,21 +274,27 @@ class HyperpriorModel(nn.Module):
                 f"expected sides that are multiples of {self.stride}, found {height} x {width}"
             )
         with computing_in(self.compute_dtype):
-            y = self.analyse(x, level)
-            if not self.has_hyperprior:
-                y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
-                bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
-                bits_z = jnp.zeros_like(bits_y)
-            else:
-                z = self.hyper_analyse(y, level)
-                z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
-                bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
-                y_hat, bits_y = self.quantize(y, self.hyper_synthesise(z_hat, level), level, key)
+            y_hat, bits_y, bits_z = self.rate(self.analyse(x, level), level, key)
             x_hat = self.synthesise(y_hat, level)
         pixels = height * width
         bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
         metrics = {"bpp_y": bpp_y, "bpp_z": bpp_z, "bpp": bpp_y + bpp_z}
         return {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
+
+    def rate(self, y: Array, level: Array, key: Array | None) -> tuple[Array, Array, Array]:
+        """The prior alone: gained y (B, h, w, M) -> y_hat, and the bits (B,) of y and of z.
+
+        Args:
+          level, key: as in `__call__`.
+        """
+        if not self.has_hyperprior:
+            y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
+            bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
+            return y_hat, bits_y, jnp.zeros_like(bits_y)
+        z = self.hyper_analyse(y, level)
+        z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
+        bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
+        return *self.quantize(y, self.hyper_synthesise(z_hat, level), level, key), bits_z
 
     def quantize(
         self, y: Array, hyper: Array, level: Array, key: Array | None
