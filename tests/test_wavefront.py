@@ -65,7 +65,9 @@ def test_wavefront_order_equals_raster_order(tiny_codec, coded):
             neighbours[0] = [padded[i + di + 2, j + dj + 2] for di, dj in TAPS]
             mean, index = (
                 np.asarray(a)[0]
-                for a in tiny_codec.stages._parameters(level, step_hyper, neighbours, None)
+                for a in tiny_codec.stages._parameters(
+                    level, step_hyper, neighbours, tiny_codec.net.steps[0]
+                )
             )
             np.testing.assert_allclose(mean, means[i, j], rtol=1e-4, atol=1e-5)
             np.testing.assert_array_equal(index, indexes[i, j])

@@ -186,7 +186,7 @@ class HyperpriorModel(nn.Module):
         else:
             if self.color_space == "ycbcr":
                 x = color.rgb_to_ycbcr(x, self.matrix, self.color_range)
-            y = self.analysis_net(x - self.input_offset)
+            y = self.analysis_net(jnp.asarray(x) - self.input_offset)
         return widen(y) * gain
 
     def synthesise(self, y_hat: Array, level: Array) -> Picture:
@@ -198,8 +198,8 @@ class HyperpriorModel(nn.Module):
     def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
         """Gained latent y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), by "dlec"."""
         (_, inverse), _ = self.gains(level)
-        planes = self.synthesis_net(y_hat * inverse)
-        return tuple(widen(plane) + self.input_offset for plane in planes)
+        luma, chroma = self.synthesis_net(y_hat * inverse)
+        return widen(luma) + self.input_offset, widen(chroma) + self.input_offset
 
     def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
         """Gained latent y_hat -> RGB (B, H, W, 3), not clipped."""
@@ -233,11 +233,11 @@ class HyperpriorModel(nn.Module):
         return self.prior.hyper_synthesis(z_hat * inverse)
 
     def parameters(
-        self, hyper: Array, y_hat: Array | None, level: Array, step: Step | None = None
+        self, hyper: Array, y_hat: Array, level: Array, step: Step | None = None
     ) -> tuple[Array, ...]:
-        """Mean and scales of y, as in `Prior.parameters`."""
+        """Mean and scales of y, as in `Prior.parameters`; of the first step where none is named."""
         (gain, _), _ = self.gains(level)
-        return self.prior.parameters(hyper, y_hat, level, gain, step)
+        return self.prior.parameters(hyper, y_hat, level, gain, step or self.steps[0])
 
     def coding_tables(self, params: Any) -> dict[str, CdfTables]:
         """Frozen tables of the coder: "z" of the factorized latent, "y" of y given its scales."""
@@ -351,8 +351,9 @@ def build(**arguments: Any) -> HyperpriorModel:
             f"unknown model arguments {sorted(unknown)}; expected some of {sorted(known)}"
         )
     # JSON has no tuples, and modules are hashed.
-    model = HyperpriorModel(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
-    )
+    hashable: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()
+    }
+    model = HyperpriorModel(**hashable)
     check(model)
     return model

@@ -61,10 +61,11 @@ class Stages:
         hyper = self._hyper(z_hat, level)
         if self.net.context == "autoregressive":
 
-            def step(*positions):
-                return tuple(np.asarray(a) for a in self._parameters(level, *positions, None))
+            def of_wave(*positions):
+                parameters = self._parameters(level, *positions, self.net.steps[0])
+                return tuple(np.asarray(a) for a in parameters)
 
-            return wavefront.y_hat(np.asarray(hyper), self.net.M, step, exchange)
+            return wavefront.y_hat(np.asarray(hyper), self.net.M, of_wave, exchange)
 
         y_hat = np.zeros((*hyper.shape[:2], self.net.M), np.float32)
         for step in self.net.steps:
@@ -107,7 +108,7 @@ def _hyper(net, params, z_hat: Array, level: Array) -> Array:
 
 
 def _parameters(
-    net, params, level: Array, hyper: Array, y_hat: Array, step: Step | None
+    net, params, level: Array, hyper: Array, y_hat: Array, step: Step
 ) -> tuple[Array, Array]:
     """Mean and table index of y: in a step of a whole plane, from hyper features (1, h, w, F) and
     y_hat (1, h, w, M); or, with the autoregressive context, of the `wavefront.POSITIONS` positions

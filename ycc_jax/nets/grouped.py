@@ -75,8 +75,8 @@ class GroupParameters(nn.Module):
         hyper: Array,
         before: Array,
         own: Array | None,
-        level: Array | None,
-        unit: Array | None,
+        level: Array,
+        unit: Array,
     ) -> tuple[Array, ...]:
         """Mean and scales, (B, h, w, m) each, in float32.
 

@@ -87,12 +87,7 @@ class Prior(nn.Module):
         return self.hyper_analysis(jnp.arcsinh(y) if self.aware else y)
 
     def parameters(
-        self,
-        hyper: Array,
-        y_hat: Array | None,
-        level: Array,
-        gain: Array,
-        step: Step | None = None,
+        self, hyper: Array, y_hat: Array, level: Array, gain: Array, step: Step
     ) -> tuple[Array, ...]:
         """Mean and scales of y, from hyper features and, with a context, the coded part of y_hat.
 
@@ -102,11 +97,11 @@ class Prior(nn.Module):
             gathered neighbours (K, 12, M). Ignored without a context.
           level: as in `gain.level_weights`; for single positions B = 1.
           gain: of y at that level, (B, 1, 1, M).
-          step: of the grouped context, one of `steps`.
+          step: one of `steps`, which matters to the grouped context.
 
         Returns:
-          Mean, then one or two scales, each (B, h, w, M) or (K, M), in float32; of the grouped
-          context for the step's channels only, at all positions.
+          Mean, then one or two scales, each (B, h, w, m) or (K, m), in float32: of the step's
+          channels, at all positions.
         """
         if not self.has_nets:
             hyper = widen(hyper)
@@ -114,7 +109,7 @@ class Prior(nn.Module):
             return jnp.zeros_like(hyper), hyper
         if not self.has_nets:
             return split_parameters(hyper, LIKELIHOODS[self.likelihood].SCALES)
-        unit, single = None, hyper.ndim == 2
+        unit, single = gain, hyper.ndim == 2
         if self.aware:
             # The width to be expected from the gain alone.
             unit = gain * jnp.exp(self.log_std)
@@ -125,11 +120,10 @@ class Prior(nn.Module):
                 y_hat = y_hat * jax.lax.rsqrt((unit[:, 0] if single else unit) ** 2 + 0.25)
             y_hat = y_hat.astype(hyper.dtype)
         if self.context == "grouped":
-            own = y_hat[..., step.start : step.stop] if step.phase else None
-            if self.aware:
-                unit = unit[..., step.start : step.stop]
+            here = (..., slice(step.start, step.stop))
+            own = y_hat[here] if step.phase else None
             nets = self.group_parameters[str(step.start)]
-            return nets(hyper, y_hat[..., : step.start], own, level, unit)
+            return nets(hyper, y_hat[..., : step.start], own, level, unit[here])
         features = [hyper]
         if self.context == "autoregressive":
             features.append(self.context_net(y_hat))
