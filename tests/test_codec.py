@@ -202,8 +202,8 @@ def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, 
     other = Codec(tiny_codec.model)
     step = other.stages._parameters
 
-    def drifted(level, hyper, neighbours):
-        mean, index = step(level, hyper, neighbours)
+    def drifted(level, hyper, neighbours, kind):
+        mean, index = step(level, hyper, neighbours, kind)
         index = np.array(index)
         index[0, 3] ^= 1  # one table entry of one channel, at the first position of each wave
         return mean, index
@@ -248,5 +248,6 @@ def test_symbols_crc_is_over_little_endian_int32():
     tables = tables_from_pmf([[0.4, 0.4], [0.4, 0.4]], [0, -2])
     writer = Writer(z, y, {"z": tables, "y": gaussian_tables()}, float("inf"))
     position = np.array([0])
-    symbols = writer(position, position, np.zeros((1, 1)), np.full((1, 1), 40, np.int32))
+    place = position, position, slice(None)
+    symbols = writer(place, np.zeros((1, 1)), np.full((1, 1), 40, np.int32))
     assert symbols.tolist() == [[7]] and writer.crc == zlib.crc32(raw)

@@ -45,9 +45,9 @@ def coded(tiny_codec):
     y = (rng.normal(size=(8, 12, tiny_codec.net.M)) * 4).astype(np.float32)
     means, indexes = np.empty_like(y), np.empty(y.shape, np.int32)
 
-    def exchange(rows, columns, mean, index):
-        means[rows, columns], indexes[rows, columns] = mean, index
-        return np.rint(y[rows, columns] - mean)
+    def exchange(place, mean, index):
+        means[place], indexes[place] = mean, index
+        return np.rint(y[place] - mean)
 
     return level, z, y, means, indexes, tiny_codec.stages.y_hat(z, level, exchange)
 
@@ -65,7 +65,9 @@ def test_wavefront_order_equals_raster_order(tiny_codec, coded):
             neighbours[0] = [padded[i + di + 2, j + dj + 2] for di, dj in TAPS]
             mean, index = (
                 np.asarray(a)[0]
-                for a in tiny_codec.stages._parameters(level, step_hyper, neighbours)
+                for a in tiny_codec.stages._parameters(
+                    level, step_hyper, neighbours, tiny_codec.net.steps[0]
+                )
             )
             np.testing.assert_allclose(mean, means[i, j], rtol=1e-4, atol=1e-5)
             np.testing.assert_array_equal(index, indexes[i, j])

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ycc_jax.nets.dlec import LAYOUTS
+from ycc_jax.nets.grouped import PHASES
 from ycc_jax.nets.prior import LIKELIHOODS
 from ycc_jax.vocabulary import RANGES, SUBSAMPLINGS, YCBCR_MATRICES
 
@@ -15,7 +16,7 @@ CHOICES = {
     "activation": ("gdn", "prelu"),
     "subsampling": SUBSAMPLINGS,
     "hyperprior": ("none", "scale", "mean_scale"),
-    "context": ("none", "autoregressive"),
+    "context": ("none", "autoregressive", "grouped"),
     "likelihood": tuple(LIKELIHOODS),
     "surrogate": ("noise", "mixed"),
 }
@@ -38,6 +39,15 @@ def check(model: Any) -> None:
         (
             model.transform == "joint" and model.layout != "branched",
             f"a layout is of transform 'dlec', found {model.layout!r} with 'joint'",
+        ),
+        (
+            model.phases not in PHASES,
+            f"phases must be one of {', '.join(map(str, PHASES))}, found {model.phases}",
+        ),
+        (
+            model.context == "grouped"
+            and not (min(model.groups, default=1) > 0 and sum(model.groups) < model.M),
+            f"groups must be at least 1 and together less than M = {model.M}, found {model.groups}",
         ),
         (model.level_aware and not model.levels, "level_aware expects gain levels, found levels=0"),
         (model.alphas and not model.levels, "alphas expect gain levels, found levels=0"),

@@ -211,8 +211,8 @@ def info(data: bytes) -> dict:
 def _parse(data: bytes) -> tuple[Header, int, int, int]:
     """The header, the offset of the z section, and the lengths of the z and y sections."""
     if not data.startswith(MAGIC[: max(1, len(data))]):
-        found = data[:4].hex(" ") or "an empty file"
-        raise CorruptStreamError(f"expected a .ycc file ({MAGIC.hex(' ')} ...), found {found}")
+        start = data[:4].hex(" ") or "an empty file"
+        raise CorruptStreamError(f"expected a .ycc file ({MAGIC.hex(' ')} ...), found {start}")
     if len(data) > 4 and data[4] != VERSION:
         raise CorruptStreamError(f"expected .ycc version {VERSION}, found version {data[4]}")
     if len(data) < _MIN_BYTES:

@@ -78,7 +78,7 @@ def import_checkpoint(
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = {"library": "CompressAI", "model": model, "file": Path(path).name, "sha256": digest}
-    content = {"arguments": arguments, "params": params, "dtype": np.float32}
+    content: dict[str, Any] = {"arguments": arguments, "params": params, "dtype": np.float32}
     try:
         return export_model(output, name=name or model, training={"origin": origin}, **content)
     except ValueError as error:
@@ -234,15 +234,17 @@ def _arrays(model: str, N: int, M: int) -> Iterator[tuple[str, str, tuple[int, .
     """(our path, CompressAI's key, its shape, change of layout) of every parameter."""
     hyperprior, context = MODELS[model]["hyperprior"], MODELS[model]["context"]
 
-    def layer(path, key, size, inputs, outputs, change=conv):
+    def layer(
+        path: str, key: str, size: int, inputs: int, outputs: int, change: Any = conv
+    ) -> Iterator[tuple[str, str, tuple[int, ...], Any]]:
         first = (inputs, outputs) if change is transposed else (outputs, inputs)
         yield f"{path}/kernel", f"{key}.weight", (*first, size, size), change
         yield f"{path}/bias", f"{key}.bias", (outputs,), same
 
     for i in range(4):
         yield from layer(f"analysis/Conv_{i}", f"g_a.{2 * i}", 5, N if i else 3, N if i < 3 else M)
-        name, widths = f"synthesis/ConvTranspose_{i}", (N if i else M, N if i < 3 else 3)
-        yield from layer(name, f"g_s.{2 * i}", 5, *widths, transposed)
+        name, inputs, outputs = f"synthesis/ConvTranspose_{i}", N if i else M, N if i < 3 else 3
+        yield from layer(name, f"g_s.{2 * i}", 5, inputs, outputs, transposed)
     for net, key in (("analysis", "g_a"), ("synthesis", "g_s")):
         for i in range(3):
             yield f"{net}/GDN_{i}/beta", f"{key}.{2 * i + 1}.beta", (N,), same
@@ -255,13 +257,13 @@ def _arrays(model: str, N: int, M: int) -> Iterator[tuple[str, str, tuple[int, .
         for i, inputs in enumerate((N, widths[0])):
             name = f"hyper_synthesis/ConvTranspose_{i}"
             yield from layer(name, f"h_s.{2 * i}", 5, inputs, widths[i], transposed)
-        yield from layer("hyper_synthesis/Conv_0", "h_s.4", 3, *widths[1:])
+        yield from layer("hyper_synthesis/Conv_0", "h_s.4", 3, widths[1], widths[2])
     if context == "autoregressive":
         yield from layer("context", "context_prediction", 5, M, 2 * M, taps)
-        widths = (4 * M, M * 10 // 3, M * 8 // 3, 2 * M)
+        hidden = (4 * M, M * 10 // 3, M * 8 // 3, 2 * M)
         for i, name in enumerate(("hidden_0", "hidden_1", "output")):
             name, key = f"entropy_parameters/{name}", f"entropy_parameters.{2 * i}"
-            yield from layer(name, key, 1, *widths[i : i + 2], dense)
+            yield from layer(name, key, 1, hidden[i], hidden[i + 1], dense)
 
     density, C = ("density_y", M) if hyperprior == "none" else ("density_z", N)
     filters = (1, *FILTERS, 1)

@@ -24,8 +24,10 @@ import jax.numpy as jnp
 from ycc_jax.arguments import check
 from ycc_jax.entropy import factorized
 from ycc_jax.entropy.tables import CdfTables
+from ycc_jax.nets import grouped
 from ycc_jax.nets.dlec import DlecAnalysis, DlecSynthesis
 from ycc_jax.nets.gain import GainUnits
+from ycc_jax.nets.grouped import Step
 from ycc_jax.nets.joint import JointAnalysis, JointSynthesis
 from ycc_jax.nets.layers import computing_in, widen
 from ycc_jax.nets.prior import LIKELIHOODS, Prior
@@ -56,7 +58,8 @@ class HyperpriorModel(nn.Module):
       linear_shortcut: the lapped transform beside the network; of "joint" in RGB.
       hyperprior: "mean_scale" (Minnen et al. 2018), "scale" (zero mean; Balle et al. 2018), or
         "none": y itself has the factorized density.
-      context: "autoregressive" (5x5 masked) or "none".
+      context: "autoregressive" (5x5 masked), "grouped" (`nets/grouped.py`) or "none".
+      groups, phases: of "grouped": channels of all groups but the last, and phases of each.
       likelihood: of y given mean and scale, a key of `LIKELIHOODS`.
       density_filters, density_offset: of the factorized density.
       entropy_width: 0 for the paper's sizes of context, hyper synthesis and entropy-parameter nets
@@ -86,6 +89,8 @@ class HyperpriorModel(nn.Module):
     linear_shortcut: bool = False
     hyperprior: str = "mean_scale"
     context: str = "autoregressive"
+    groups: tuple[int, ...] = (16, 16, 32, 64)
+    phases: int = 2
     likelihood: str = "gaussian"
     density_filters: tuple[int, ...] = (3, 3, 3)
     density_offset: bool = False
@@ -125,6 +130,13 @@ class HyperpriorModel(nn.Module):
             return ()
         return (self.levels, len(self.alphas)) if self.alphas else (self.levels,)
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """In what parts y is coded, each of a whole plane: one, but of the grouped context."""
+        if self.context == "grouped":
+            return grouped.steps(self.M, self.groups, self.phases)
+        return grouped.steps(self.M, (), 1)
+
     def setup(self):
         N, M = self.N, self.M
         if self.transform == "dlec":
@@ -147,6 +159,7 @@ class HyperpriorModel(nn.Module):
             self.density_filters,
             self.density_offset,
             self.entropy_width,
+            self.steps,
             self.grid if self.level_aware else (),
         )
         # Its parameters stand beside the transforms'.
@@ -173,7 +186,7 @@ class HyperpriorModel(nn.Module):
         else:
             if self.color_space == "ycbcr":
                 x = color.rgb_to_ycbcr(x, self.matrix, self.color_range)
-            y = self.analysis_net(x - self.input_offset)
+            y = self.analysis_net(jnp.asarray(x) - self.input_offset)
         return widen(y) * gain
 
     def synthesise(self, y_hat: Array, level: Array) -> Picture:
@@ -185,8 +198,8 @@ class HyperpriorModel(nn.Module):
     def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
         """Gained latent y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), by "dlec"."""
         (_, inverse), _ = self.gains(level)
-        planes = self.synthesis_net(y_hat * inverse)
-        return tuple(widen(plane) + self.input_offset for plane in planes)
+        luma, chroma = self.synthesis_net(y_hat * inverse)
+        return widen(luma) + self.input_offset, widen(chroma) + self.input_offset
 
     def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
         """Gained latent y_hat -> RGB (B, H, W, 3), not clipped."""
@@ -219,10 +232,12 @@ class HyperpriorModel(nn.Module):
         _, (_, inverse) = self.gains(level)
         return self.prior.hyper_synthesis(z_hat * inverse)
 
-    def parameters(self, hyper: Array, y_hat: Array | None, level: Array) -> tuple[Array, ...]:
-        """Mean and scales of y, as in `Prior.parameters`."""
+    def parameters(
+        self, hyper: Array, y_hat: Array, level: Array, step: Step | None = None
+    ) -> tuple[Array, ...]:
+        """Mean and scales of y, as in `Prior.parameters`; of the first step where none is named."""
         (gain, _), _ = self.gains(level)
-        return self.prior.parameters(hyper, y_hat, level, gain)
+        return self.prior.parameters(hyper, y_hat, level, gain, step or self.steps[0])
 
     def coding_tables(self, params: Any) -> dict[str, CdfTables]:
         """Frozen tables of the coder: "z" of the factorized latent, "y" of y given its scales."""
@@ -259,21 +274,27 @@ class HyperpriorModel(nn.Module):
                 f"expected sides that are multiples of {self.stride}, found {height} x {width}"
             )
         with computing_in(self.compute_dtype):
-            y = self.analyse(x, level)
-            if not self.has_hyperprior:
-                y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
-                bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
-                bits_z = jnp.zeros_like(bits_y)
-            else:
-                z = self.hyper_analyse(y, level)
-                z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
-                bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
-                y_hat, bits_y = self.quantize(y, self.hyper_synthesise(z_hat, level), level, key)
+            y_hat, bits_y, bits_z = self.rate(self.analyse(x, level), level, key)
             x_hat = self.synthesise(y_hat, level)
         pixels = height * width
         bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
         metrics = {"bpp_y": bpp_y, "bpp_z": bpp_z, "bpp": bpp_y + bpp_z}
         return {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
+
+    def rate(self, y: Array, level: Array, key: Array | None) -> tuple[Array, Array, Array]:
+        """The prior alone: gained y (B, h, w, M) -> y_hat, and the bits (B,) of y and of z.
+
+        Args:
+          level, key: as in `__call__`.
+        """
+        if not self.has_hyperprior:
+            y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
+            bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
+            return y_hat, bits_y, jnp.zeros_like(bits_y)
+        z = self.hyper_analyse(y, level)
+        z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
+        bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
+        return *self.quantize(y, self.hyper_synthesise(z_hat, level), level, key), bits_z
 
     def quantize(
         self, y: Array, hyper: Array, level: Array, key: Array | None
@@ -281,6 +302,19 @@ class HyperpriorModel(nn.Module):
         """y_hat, and the bits (B,) of y, given hyper features."""
         y_tilde, y_hat = self.surrogates(y, key, 1)
         rounds = key is None or self.surrogate == "mixed"
+        likelihood = LIKELIHOODS[self.likelihood]
+        if self.context == "grouped":
+            # What a decoder does, step by step.
+            known, total = jnp.zeros_like(y), jnp.zeros(y.shape[0])
+            for step in self.steps:
+                here = (..., slice(step.start, step.stop))
+                mask = step.mask(*y.shape[1:3])[..., None]
+                mean, *scales = self.parameters(hyper, known, level, step)
+                found = round_ste(y[here], mean) if rounds else y_hat[here]
+                bits = likelihood.bits(found if key is None else y_tilde[here], mean, *scales)
+                total += jnp.where(mask, bits, 0).sum((1, 2, 3))
+                known = known.at[here].set(jnp.where(mask, found, known[here]))
+            return known, total
         if rounds and self.context == "autoregressive":
             # A decoder's y_hat is round(y - mean) + mean, with the mean of its own context. A first
             # pass over plainly rounded y gives means near enough to stand for that.
@@ -289,7 +323,6 @@ class HyperpriorModel(nn.Module):
         mean, *scales = self.parameters(hyper, y_hat, level)
         if rounds:
             y_hat = round_ste(y, mean)
-        likelihood = LIKELIHOODS[self.likelihood]
         bits = likelihood.bits(y_hat if key is None else y_tilde, mean, *scales)
         return y_hat, bits.sum((1, 2, 3))
 
@@ -318,8 +351,9 @@ def build(**arguments: Any) -> HyperpriorModel:
             f"unknown model arguments {sorted(unknown)}; expected some of {sorted(known)}"
         )
     # JSON has no tuples, and modules are hashed.
-    model = HyperpriorModel(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
-    )
+    hashable: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()
+    }
+    model = HyperpriorModel(**hashable)
     check(model)
     return model

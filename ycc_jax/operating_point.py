@@ -58,6 +58,6 @@ def choose(net: HyperpriorModel, quality: float | None, alpha: float | None) -> 
 def level_of(net: HyperpriorModel, quality: float, alpha: float | None = None) -> np.ndarray:
     """Position on the grid of levels, (1,) or (1, 2): quality 0..100 is linear in the rates."""
     position = [quality / 100 * max(net.levels - 1, 0)]
-    if not net.alphas:
+    if alpha is None or not net.alphas:
         return np.array(position, np.float32)
     return np.array([[*position, alpha_position(alpha, net.alphas)]], np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ycc_jax import wavefront
 from ycc_jax.models import HyperpriorModel
+from ycc_jax.nets.grouped import Step
 from ycc_jax.nets.prior import LIKELIHOODS
 from ycc_jax.pictures.color import from_uint8
 from ycc_jax.pictures.framing import Input
@@ -31,11 +32,13 @@ class Stages:
     def __init__(self, net: HyperpriorModel, params: dict[str, Any]):
         self.net = net
         self.offset = params[net.factorized_density].get("offset", np.float32(0))
-        stages = (_analyse, _hyper, _parameters, _synthesise, _synthesise_planes)
+        stages = (_analyse, _hyper, _synthesise, _synthesise_planes)
         params = jax.device_put(params)
-        self._analyse, self._hyper, self._parameters, self._synthesise, self._planes = (
+        self._analyse, self._hyper, self._synthesise, self._planes = (
             partial(jax.jit(partial(stage, net)), params) for stage in stages
         )
+        step = jax.jit(partial(_parameters, net), static_argnums=4)
+        self._parameters = partial(step, params)
 
     def analyse(self, picture: Input, level: np.ndarray) -> list[np.ndarray]:
         """The latents with gain, not rounded: y (h, w, M), and z (h/4, w/4, N) if there is one."""
@@ -48,23 +51,30 @@ class Stages:
     def y_hat(self, z: np.ndarray, level: np.ndarray, exchange: wavefront.Exchange) -> np.ndarray:
         """y_hat (h, w, M), float32, from the symbols of z and those of y that `exchange` gives.
 
-        With a context y goes wave by wave (`wavefront.y_hat`), without one all at once, in raster
-        order; without a hyperprior nothing is left to exchange.
+        With the autoregressive context y goes wave by wave (`wavefront.y_hat`), else in whole
+        planes (`net.steps`; one, without a context), each in raster order; without a hyperprior
+        nothing is left to exchange.
         """
         z_hat = z.astype(np.float32) + self.offset
         if not self.net.has_hyperprior:
             return z_hat
         hyper = self._hyper(z_hat, level)
-        if self.net.context == "none":
-            mean, index = (np.asarray(a)[0] for a in self._parameters(level, hyper[None], None))
-            rows, columns = (a.ravel() for a in np.indices(mean.shape[:2]))
-            symbols = exchange(rows, columns, mean[rows, columns], index[rows, columns])
-            return symbols.reshape(mean.shape).astype(np.float32) + mean
+        if self.net.context == "autoregressive":
 
-        def step(*positions):
-            return tuple(np.asarray(a) for a in self._parameters(level, *positions))
+            def of_wave(*positions):
+                parameters = self._parameters(level, *positions, self.net.steps[0])
+                return tuple(np.asarray(a) for a in parameters)
 
-        return wavefront.y_hat(np.asarray(hyper), self.net.M, step, exchange)
+            return wavefront.y_hat(np.asarray(hyper), self.net.M, of_wave, exchange)
+
+        y_hat = np.zeros((*hyper.shape[:2], self.net.M), np.float32)
+        for step in self.net.steps:
+            rows, columns = np.nonzero(step.mask(*y_hat.shape[:2]))
+            place = rows, columns, slice(step.start, step.stop)
+            parameters = self._parameters(level, hyper[None], y_hat[None], step)
+            mean, index = (np.asarray(a)[0, rows, columns] for a in parameters)
+            y_hat[place] = exchange(place, mean, index) + mean
+        return y_hat
 
     def synthesise(self, y_hat: np.ndarray, level: np.ndarray) -> np.ndarray:
         """y_hat (h, w, M) -> RGB (H, W, 3), floats, not clipped."""
@@ -98,11 +108,12 @@ def _hyper(net, params, z_hat: Array, level: Array) -> Array:
 
 
 def _parameters(
-    net, params, level: Array, hyper: Array, neighbours: Array | None
+    net, params, level: Array, hyper: Array, y_hat: Array, step: Step
 ) -> tuple[Array, Array]:
-    """Mean and table index of y: of a whole latent without a context, (1, h, w, F) and None; of the
-    `wavefront.POSITIONS` positions of one step with it, (K, F) and (K, 12, M)."""
-    mean, *scales = _apply(net, params, net.parameters, hyper, neighbours, level)
+    """Mean and table index of y: in a step of a whole plane, from hyper features (1, h, w, F) and
+    y_hat (1, h, w, M); or, with the autoregressive context, of the `wavefront.POSITIONS` positions
+    of a wave, from (K, F) and their neighbours (K, 12, M)."""
+    mean, *scales = _apply(net, params, net.parameters, hyper, y_hat, level, step)
     return mean, LIKELIHOODS[net.likelihood].index(*scales)
 
 

@@ -17,7 +17,9 @@ from ycc_jax.nets.context import TAPS
 POSITIONS = 16
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-Exchange = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# Rows, columns and channels: an index of y. The channels may be a slice.
+Place = tuple[np.ndarray, np.ndarray, slice]
+Exchange = Callable[[Place, np.ndarray, np.ndarray], np.ndarray]
 
 
 def waves(height: int, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -36,7 +38,7 @@ def y_hat(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> n
       channels: M.
       step: the compiled part, (hyper (K, F), neighbours (K, 12, M)) -> mean (K, M) float32 and
         scale index (K, M) int32, with K = POSITIONS; unused positions are zeros.
-      exchange: (rows (n,), columns (n,), mean (n, M), index (n, M)) -> symbols (n, M), integers;
+      exchange: (place of n positions, mean (n, M), index (n, M)) -> symbols (n, M), integers;
         a `Writer` chooses and keeps them, a `Reader` reads them (`entropy/symbols.py`).
 
     Returns:
@@ -59,5 +61,7 @@ def y_hat(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> n
             ]
             step_hyper[n:], step_neighbours[n:] = 0, 0
             mean, index = (a[:n] for a in step(step_hyper, step_neighbours))
-            padded[rows + 2, columns + 2] = exchange(rows, columns, mean, index) + mean
+            padded[rows + 2, columns + 2] = (
+                exchange((rows, columns, slice(None)), mean, index) + mean
+            )
     return padded[2:, 2:-2]

@@ -5,6 +5,9 @@ f_k(x) = g_k(softplus(H_k) x + b_k) and g_k(x) = x + tanh(a_k) * tanh(x); the la
 The maths is plain functions on a dict of arrays; the Flax module only owns the parameters.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,7 +20,7 @@ from ycc_jax.rounding import lower_bound
 Array = jax.Array
 
 
-def layers(params: dict[str, Array]) -> int:
+def layers(params: Mapping[str, Any]) -> int:
     """K, from the parameters."""
     return sum(name.startswith("matrix_") for name in params)
 

@@ -1,6 +1,6 @@
 """The symbols of one picture, wave after wave: to the coded sections, and back.
 
-A `Writer` and a `Reader` answer the same call, `exchange(rows, columns, mean, index) -> symbols`:
+A `Writer` and a `Reader` answer the same call, `exchange(place, mean, index) -> symbols`:
 the one chooses the symbols of those positions of y and keeps them to be coded, the other reads
 them. Both know the CRC of all symbols so far: z's, then y's in coding order.
 """
@@ -35,20 +35,18 @@ class Writer:
         self._symbols: list[np.ndarray] = []
         self._indexes: list[np.ndarray] = []
 
-    def __call__(
-        self, rows: np.ndarray, columns: np.ndarray, mean: np.ndarray, index: np.ndarray
-    ) -> np.ndarray:
-        """Symbols, int32 (n, M), of n positions of y.
+    def __call__(self, place: tuple, mean: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Symbols, int32 (n, m), of m channels at n positions of y.
 
         Args:
-          rows, columns: (n,), of the positions.
-          mean: (n, M), in quantiser steps.
-          index: (n, M), row of the tables of y.
+          place: where they are: an index of y, rows (n,), columns (n,) and a slice of channels.
+          mean: (n, m), in quantiser steps.
+          index: (n, m), row of the tables of y.
         """
-        residual = self._y[rows, columns] - mean
+        residual = self._y[place] - mean
         symbols = rdo.quantize(residual, index, self._tables["y"], self._worth)
-        self._symbols.append(symbols)
-        self._indexes.append(index)
+        self._symbols.append(symbols.ravel())
+        self._indexes.append(index.ravel())
         self.crc = _crc(symbols, self.crc)
         return symbols
 
@@ -92,9 +90,7 @@ class Reader:
         # Without a hyperprior there is no symbol of y to read, and any table reads none.
         self._decoder = range_coder.Decoder(y_section, tables.get("y", tables["z"]), backend)
 
-    def __call__(
-        self, rows: np.ndarray, columns: np.ndarray, mean: np.ndarray, index: np.ndarray
-    ) -> np.ndarray:
+    def __call__(self, place: tuple, mean: np.ndarray, index: np.ndarray) -> np.ndarray:
         """As `Writer.__call__`."""
         symbols = self._decoder.decode(index)
         self.crc = _crc(symbols, self.crc)

@@ -70,9 +70,7 @@ class EntropyParameters(nn.Module):
     grid: tuple[int, ...] = ()
 
     @nn.compact
-    def __call__(
-        self, features: Array, level: Array | None = None, unit: Array | None = None
-    ) -> tuple[Array, ...]:
+    def __call__(self, features: Array, level: Array, unit: Array) -> tuple[Array, ...]:
         """features (B, ..., F), level as in `gain`, unit broadcastable to (B, ..., M) -> mean, then
         the scales, in float32 whatever the dtype of the features."""
         h = Dense(self.widths[0], name="hidden_0")(features)
@@ -95,5 +93,5 @@ class EntropyParameters(nn.Module):
 
 def split_parameters(h: Array, scales: int) -> tuple[Array, ...]:
     """(..., (1 + scales) M), the scales first as in CompressAI -> mean, then the scales."""
-    *scales, mean = jnp.split(h, 1 + scales, axis=-1)
-    return mean, *scales
+    *first, mean = jnp.split(h, 1 + scales, axis=-1)
+    return mean, *first

@@ -66,7 +66,8 @@ class GainUnits(nn.Module):
         shape = (*self.grid, self.channels)
         log_gain = self.param("log_gain", nn.initializers.zeros, shape)
         log_inverse = self.param("log_inverse", nn.initializers.zeros, shape)
-        return tuple(
-            jnp.exp(weights @ g.reshape(-1, self.channels))[:, None, None, :]
-            for g in (log_gain, log_inverse)
-        )
+
+        def at_level(logs: Array) -> Array:
+            return jnp.exp(weights @ logs.reshape(-1, self.channels))[:, None, None, :]
+
+        return at_level(log_gain), at_level(log_inverse)

@@ -53,8 +53,9 @@ def _across_borders(planes: tuple[Array, Array], kernel: Array) -> tuple[Array, 
         jnp.pad(x, ((0, 0), (n, n), (n, n), (0, 0)), mode="symmetric")
         for x, n in zip(planes, half, strict=True)
     ]
-    filtered = from_blocks(to_blocks(*padded) @ kernel)
-    return tuple(x[:, n:-n, n:-n] for x, n in zip(filtered, half, strict=True))
+    luma, chroma = from_blocks(to_blocks(*padded) @ kernel)
+    n, m = half
+    return luma[:, n:-n, n:-n], chroma[:, m:-m, m:-m]
 
 
 def _dct(n: int, kind: int) -> np.ndarray:
@@ -104,10 +105,10 @@ class LappedAnalysis(nn.Module):
 
     @nn.compact
     def __call__(self, luma: Array, chroma: Array) -> Array:
-        pre = _on_blocks(prefilter(BLOCK), prefilter(BLOCK // 2))
-        dct = _on_blocks(_dct(BLOCK, 2), _dct(BLOCK // 2, 2))[:, kept_channels(self.M)]
-        pre = self.param("prefilter", lambda _: jnp.asarray(pre, jnp.float32))
-        dct = self.param("transform", lambda _: jnp.asarray(dct, jnp.float32))
+        filters = _on_blocks(prefilter(BLOCK), prefilter(BLOCK // 2))
+        kept = _on_blocks(_dct(BLOCK, 2), _dct(BLOCK // 2, 2))[:, kept_channels(self.M)]
+        pre = self.param("prefilter", lambda _: jnp.asarray(filters, jnp.float32))
+        dct = self.param("transform", lambda _: jnp.asarray(kept, jnp.float32))
         return to_blocks(*_across_borders((luma, chroma), pre)) @ dct
 
 
@@ -117,8 +118,8 @@ class LappedSynthesis(nn.Module):
     @nn.compact
     def __call__(self, y: Array) -> tuple[Array, Array]:
         keep = kept_channels(y.shape[-1])
-        dct = _on_blocks(_dct(BLOCK, 2), _dct(BLOCK // 2, 2))[:, keep].T
-        post = np.linalg.inv(_on_blocks(prefilter(BLOCK), prefilter(BLOCK // 2)))
-        dct = self.param("transform", lambda _: jnp.asarray(dct, jnp.float32))
-        post = self.param("postfilter", lambda _: jnp.asarray(post, jnp.float32))
+        kept = _on_blocks(_dct(BLOCK, 2), _dct(BLOCK // 2, 2))[:, keep].T
+        filters = np.linalg.inv(_on_blocks(prefilter(BLOCK), prefilter(BLOCK // 2)))
+        dct = self.param("transform", lambda _: jnp.asarray(kept, jnp.float32))
+        post = self.param("postfilter", lambda _: jnp.asarray(filters, jnp.float32))
         return _across_borders(from_blocks(y @ dct), post)

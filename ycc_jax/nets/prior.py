@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from ycc_jax.entropy import asymmetric, gaussian
 from ycc_jax.entropy.factorized import FactorizedDensity
 from ycc_jax.nets.context import EntropyParameters, MaskedContext, split_parameters
+from ycc_jax.nets.grouped import GroupParameters, Step
 from ycc_jax.nets.hyper import HyperAnalysis, HyperSynthesis
 from ycc_jax.nets.layers import widen
 
@@ -38,6 +39,7 @@ class Prior(nn.Module):
     density_filters: tuple[int, ...]
     density_offset: bool
     entropy_width: int
+    steps: tuple[Step, ...]
     aware: tuple[int, ...]
 
     def setup(self):
@@ -58,7 +60,13 @@ class Prior(nn.Module):
         self.hyper_synthesis = HyperSynthesis(widths, self.hyperprior == "scale")
         if self.context == "autoregressive":
             self.context_net = MaskedContext(E or 2 * M, name="context")
-        if self.has_nets:
+        if self.context == "grouped":
+            self.group_parameters = {
+                str(step.start): GroupParameters(step.stop - step.start, E or M, scales, self.aware)
+                for step in self.steps
+                if not step.phase
+            }
+        elif self.has_nets:
             hidden = (2 * E, 2 * E) if E else (M * 10 // 3, M * 8 // 3)
             self.entropy_parameters = EntropyParameters(M, hidden, scales, self.aware)
         if self.aware:
@@ -68,7 +76,7 @@ class Prior(nn.Module):
     @property
     def has_nets(self) -> bool:
         """Whether 1x1 nets turn the hyper features into mean and scale, or are these features."""
-        return self.context == "autoregressive" or bool(self.aware)
+        return self.context != "none" or bool(self.aware)
 
     def hyper_analyse(self, y: Array) -> Array:
         """y (B, h, w, M) -> z (B, h/4, w/4, N)."""
@@ -79,18 +87,21 @@ class Prior(nn.Module):
         return self.hyper_analysis(jnp.arcsinh(y) if self.aware else y)
 
     def parameters(
-        self, hyper: Array, y_hat: Array | None, level: Array, gain: Array
+        self, hyper: Array, y_hat: Array, level: Array, gain: Array, step: Step
     ) -> tuple[Array, ...]:
         """Mean and scales of y, from hyper features and, with a context, the coded part of y_hat.
 
         Args:
           hyper: (B, h, w, F); or single positions (K, F). The nets compute in its dtype.
-          y_hat: (B, h, w, M); or the gathered neighbours (K, 12, M). Ignored without a context.
+          y_hat: (B, h, w, M), of the grouped context zero where nothing is coded yet; or the
+            gathered neighbours (K, 12, M). Ignored without a context.
           level: as in `gain.level_weights`; for single positions B = 1.
           gain: of y at that level, (B, 1, 1, M).
+          step: one of `steps`, which matters to the grouped context.
 
         Returns:
-          Mean, then one or two scales, each (B, h, w, M) or (K, M), in float32.
+          Mean, then one or two scales, each (B, h, w, m) or (K, m), in float32: of the step's
+          channels, at all positions.
         """
         if not self.has_nets:
             hyper = widen(hyper)
@@ -98,17 +109,24 @@ class Prior(nn.Module):
             return jnp.zeros_like(hyper), hyper
         if not self.has_nets:
             return split_parameters(hyper, LIKELIHOODS[self.likelihood].SCALES)
-        unit, single = None, hyper.ndim == 2
+        unit, single = gain, hyper.ndim == 2
         if self.aware:
             # The width to be expected from the gain alone.
             unit = gain * jnp.exp(self.log_std)
-        features = [hyper]
-        if self.context == "autoregressive":
+        if self.context != "none":
             if self.aware:
                 # Comparable channels at every level; 1/4 keeps those small that are drowned by the
                 # quantiser.
                 y_hat = y_hat * jax.lax.rsqrt((unit[:, 0] if single else unit) ** 2 + 0.25)
-            features.append(self.context_net(y_hat.astype(hyper.dtype)))
+            y_hat = y_hat.astype(hyper.dtype)
+        if self.context == "grouped":
+            here = (..., slice(step.start, step.stop))
+            own = y_hat[here] if step.phase else None
+            nets = self.group_parameters[str(step.start)]
+            return nets(hyper, y_hat[..., : step.start], own, level, unit[here])
+        features = [hyper]
+        if self.context == "autoregressive":
+            features.append(self.context_net(y_hat))
         if self.aware and single:
             unit = unit[:, 0, 0]
         return self.entropy_parameters(jnp.concatenate(features, axis=-1), level, unit)

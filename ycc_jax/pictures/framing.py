@@ -28,9 +28,15 @@ def describe(image: np.ndarray | Planes, matrix: str, range: str) -> Frame:
       InputError: another dtype or shape.
     """
     if isinstance(image, Planes):
-        size = {"width": image.width, "height": image.height}
-        kind = {"depth": image.depth, "siting": image.siting, "planes": True}
-        return Frame(**size, **kind, matrix=image.matrix, range=image.range)
+        return Frame(
+            width=image.width,
+            height=image.height,
+            matrix=image.matrix,
+            range=image.range,
+            planes=True,
+            depth=image.depth,
+            siting=image.siting,
+        )
     shape = image.shape
     if image.dtype != np.uint8 or not (len(shape) == 2 or shape[2:] == (3,)) or not image.size:
         raise InputError(

@@ -35,8 +35,8 @@ def decode_with_bits(codec: Codec, data: bytes) -> tuple[np.ndarray, np.ndarray]
     # A position of z lies over 4x4 of y; where there is no y beside it, z is the latent itself.
     side = codec.net.stride // BLOCK
     bits = np.kron(bits, np.full((side, side), 1 / side**2))
-    for rows, columns, symbols, index in recorder.waves:
-        np.add.at(bits, (rows, columns), tables["y"].bits(symbols, index).sum(axis=-1))
+    for place, symbols, index in recorder.waves:
+        np.add.at(bits, place[:2], tables["y"].bits(symbols, index).sum(axis=-1))
     return picture, bits
 
 
@@ -50,9 +50,9 @@ class Recorder(Stages):
     def y_hat(self, z, level, exchange):
         self.z = z
 
-        def recorded(rows, columns, mean, index):
-            symbols = exchange(rows, columns, mean, index)
-            self.waves.append((rows, columns, symbols, index))
+        def recorded(place, mean, index):
+            symbols = exchange(place, mean, index)
+            self.waves.append((place, symbols, index))
             return symbols
 
         return super().y_hat(z, level, recorded)
