@@ -220,6 +220,19 @@ def test_a_header_of_another_colour_is_refused(tiny_codec, photo):
         tiny_codec.decode(data)
 
 
+def test_what_memory_cannot_hold_is_refused_before_anything_is_computed(
+    tiny_codec, photo, monkeypatch
+):
+    picture = photo[:64, :90]
+    data = tiny_codec.encode(picture)
+    monkeypatch.setattr("ycc_jax.pictures.limits.available_memory", lambda: 64 * 128 * 100)
+    monkeypatch.setattr(tiny_codec, "stages", None)
+    with pytest.raises(LimitError, match="picture: .* found 90 x 64, padded to 128 x 64"):
+        tiny_codec.decode(data, max_pixels=None)
+    with pytest.raises(LimitError, match="picture: .* found 90 x 64, padded to 128 x 64"):
+        tiny_codec.encode(picture)
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 99 GB")])
 def test_running_out_of_memory_is_a_limit(tiny_codec, photo, monkeypatch, error):
     data = tiny_codec.encode(photo[:64, :90])

@@ -6,6 +6,7 @@ picture <- framing <- synthesis <- y_hat <------- prior <-> Reader <------- sect
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ycc_jax.entropy.rdo import BITS_PER_SQUARED_STEP
 from ycc_jax.entropy.symbols import Reader, Writer
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
 from ycc_jax.models import build
-from ycc_jax.pictures import framing
+from ycc_jax.pictures import framing, limits
 from ycc_jax.pictures.padding import padded_size
 from ycc_jax.pictures.planes import Planes
 from ycc_jax.stages import Stages
@@ -100,7 +101,7 @@ class Codec:
     ) -> tuple[bytes, np.ndarray | Planes]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
         data, header, y_hat = self._encode(image, quality, alpha, worth)
-        with memory_for(header):
+        with memory_for(header, limits.encoding(self.net.N)):
             return data, self._picture(header, y_hat)
 
     def decode(
@@ -123,7 +124,7 @@ class Codec:
         """
         header, z_section, y_section = bitstream.unpack(data, max_pixels)
         self._check(header)
-        with memory_for(header):
+        with memory_for(header, limits.decoding(self.net.N)):
             sides = (padded_size(n, self.net.stride) for n in (header.height, header.width))
             height, width = (side // self.net.stride for side in sides)
             shape = (height, width, self.net.factorized_channels)
@@ -141,7 +142,7 @@ class Codec:
                 f"model {self.model.name} codes three planes of one size: expected an RGB picture, "
                 "found 4:2:0 planes"
             )
-        with memory_for(frame):
+        with memory_for(frame, limits.encoding(self.net.N)):
             level = self._level(point)
             latents = self.stages.analyse(framing.to_input(image, self.net.stride), level)
             self._check_finite(*latents)
@@ -204,8 +205,10 @@ class Codec:
 
 
 @contextlib.contextmanager
-def memory_for(frame: Frame):
-    """Turns running out of memory, NumPy's or the device's, into a LimitError naming the size."""
+def memory_for(frame: Frame, bytes_per_pixel: int) -> Iterator[None]:
+    """Refuses a picture that needs more memory than there is, and turns running out of it for all
+    that, NumPy's or the device's, into a LimitError naming the size."""
+    limits.check_memory("picture", frame.width, frame.height, bytes_per_pixel)
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -25,8 +25,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _D65 = SRGB[3]
 
 # H.273 tables 2 and 3, what of them is converted. 2 says "unspecified". The curves of BT.709 and
-# its kin (1, 6, 14, 15) are those of cameras, not of displays: such codes are shown as if they were
-# sRGB, by browsers too.
+# its kin (1, 6, 14, 15) are those of cameras, and near that of sRGB: such codes are taken as sRGB.
 _PRIMARIES = {
     1: SRGB,
     2: SRGB,
