@@ -87,7 +87,7 @@ def test_the_bundled_model_gives_every_rate(bundled, photo):
     for quality in (0, 20, 35.5, 50, 71, 100):
         data = bundled.encode(picture, quality)
         sizes.append(len(data))
-        decibels.append(psnr.distortion(picture, bundled.decode(data))["psnr-y"])
+        decibels.append(psnr.psnr(picture, bundled.decode(data))["psnr-y"])
     assert sizes == sorted(sizes) and sizes[-1] > 5 * sizes[0]
     assert decibels == sorted(decibels) and decibels[-1] > decibels[0] + 8
 
@@ -97,7 +97,7 @@ def test_optimised_quantisation_pays(bundled, photo):
     picture, curves = photo[128:320, 128:320], []
     for worth in (float("inf"), rdo.BITS_PER_SQUARED_STEP):
         streams = [bundled.encode(picture, quality, worth=worth) for quality in (10, 35, 60, 85)]
-        decibels = [psnr.distortion(picture, bundled.decode(data))["psnr-y"] for data in streams]
+        decibels = [psnr.psnr(picture, bundled.decode(data))["psnr-y"] for data in streams]
         curves += [[len(data) for data in streams], decibels]
     assert bd_rate.bd_rate(*curves)[0] < 0
 

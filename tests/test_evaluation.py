@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 import ycc_jax
-from ycc_jax import cli
+from ycc_jax import cli, vocabulary
 from ycc_jax.errors import InputError
 from ycc_jax.evaluation import measure, peers, provenance, rd, rows, run, subject
 from ycc_jax.metrics import ms_ssim, psnr
 
-PSNRS = "psnr-rgb psnr-rgb-mean psnr-y psnr-cb psnr-cr psnr-411 psnr-411-mse".split()
+PSNRS = psnr.KEYS
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_means_are_those_of_real_files(folder, ycc):
         picture = np.asarray(Image.open(path).convert("RGB"))
         data = jpeg(picture, 50)
         decoded = np.asarray(Image.open(io.BytesIO(data)))
-        values = psnr.distortion(picture, decoded)
+        values = psnr.psnr(picture, decoded)
         expected.append([8 * len(data) / picture[..., 0].size, *(values[key] for key in PSNRS)])
         if min(picture.shape[:2]) > 160:
             x, y = (a[None].astype(np.float64) for a in (picture, decoded))
@@ -164,24 +164,56 @@ def test_similarity_is_that_of_pytorch_msssim(photo):
     assert measure.similarity(small, small) == {"ms-ssim-rgb": None, "ms-ssim-y": None}
 
 
-def test_a_lossless_picture_has_no_finite_mean(folder):
+def test_what_comes_back_exactly_leaves_a_finite_mean(folder):
     class Lossless(Counting):
         qualities = (4,)
 
-    record = run.evaluate(Lossless(), paths(), None, "out.json", quiet=True)
-    assert record["results"]["psnr-y"] == [np.inf]
-    assert rd.read("out.json")["results"]["psnr-y"] == [None]
-    assert {line["psnr-y"] for line in read_csv("out.csv")} == {"inf"}
+    run.evaluate(Lossless(), paths()[:1], None, "out.json", quiet=True)
+    results = rd.read("out.json")["results"]
+    # One of 180 x 200 samples off by one level.
+    assert results["psnr-y"] == [pytest.approx(48.1308 + 10 * np.log10(180 * 200), abs=1e-4)]
+    assert all(np.isfinite(results[key][0]) for key in PSNRS)
+    # What a former version wrote is measured again.
+    lines = Path("out.csv").read_text().replace(f"{results['psnr-cb'][0]},", "inf,")
+    assert ",inf," in lines
+    Path("out.csv").write_text(lines)
+    codec = Lossless()
+    run.evaluate(codec, paths()[:1], None, "out.json", quiet=True)
+    again = rd.read("out.json")["results"]
+    assert len(codec.encoded) == 1 and [again[k] for k in PSNRS] == [results[k] for k in PSNRS]
+    run.evaluate(codec, paths()[:1], None, "out.json", quiet=True)
+    assert len(codec.encoded) == 1
 
 
-def test_grey_pictures_are_measured_in_colour(folder, photo):
+def test_a_grey_picture_is_measured_but_has_no_chroma(folder, photo):
+    codec = peers.get("jpeg-420")
+    in_colour = run.evaluate(codec, paths()[:2], [50], "two.json", quiet=True)["results"]
     Image.fromarray(photo[:40, :30, 0]).save("pictures/c.png")
-    record = run.evaluate(peers.get("jpeg-420"), paths(), [50], "out.json", quiet=True)
+    record = run.evaluate(codec, paths(), [50], "out.json", quiet=True)
     grey = np.repeat(photo[:40, :30, :1], 3, axis=-1)
     line = read_csv("out.csv")[-1]
     assert int(float(line["bytes"])) == len(jpeg(grey, 50)) and float(line["psnr-y"]) > 30
-    # Its chroma comes back as it is, so there is no mean of that.
-    assert line["psnr-cb"] == "inf" and record["results"]["psnr-cb"] == [np.inf]
+    # So it cannot shift, or lose, what the others' chroma has as its mean.
+    for key in ("psnr-cb", "psnr-cr", "psnr-411", "psnr-411-mse"):
+        assert line[key] == "" and record["results"][key] == in_colour[key], key
+    assert record["results"]["psnr-y"] != in_colour["psnr-y"]
+    assert record["description"].endswith("; chroma of the 2 in colour")
+    # Alone it has no chroma to report.
+    alone = run.evaluate(codec, paths()[2:], [50], "alone.json", quiet=True)["results"]
+    assert {"psnr-rgb", "psnr-y"} < set(alone) and not {"psnr-cb", "psnr-411"} & set(alone)
+
+
+def test_the_means_of_the_published_results_are_those_of_their_csvs():
+    folder = Path(__file__).parents[1] / "results"
+    for table in sorted(folder.glob("*.csv")):
+        first = read_csv(table)[0]
+        lines = rows.read(table, first["codec"], first["settings"]).values()
+        published = rd.read(table.with_suffix(".json"))["results"]
+        found = run.means(
+            [line for line in lines if line["quality"] == quality]
+            for quality in published["quality"]
+        )
+        assert found == published, table.name
 
 
 def test_a_single_rate_has_one_point_and_no_quality(folder):
@@ -214,7 +246,7 @@ def test_a_model_is_measured_with_its_seconds_in_parts(folder, ycc, bundled, pho
     assert settings["alpha"] == pytest.approx(0.1, rel=1e-3) and "jax" in settings
     data = bundled.encode(picture, quality=70.5, alpha=0.1)
     assert results["bpp"][1] == 8 * len(data) / (70 * 90)
-    assert results["psnr-y"][1] == psnr.distortion(picture, bundled.decode(data))["psnr-y"]
+    assert results["psnr-y"][1] == psnr.psnr(picture, bundled.decode(data))["psnr-y"]
     for direction in ("encoding", "decoding"):
         compiling, transform, entropy = (
             results[f"{direction}_{part}_time"] for part in ("compile", "transform", "entropy")
@@ -355,6 +387,38 @@ def test_a_failed_picture_is_reported_and_the_others_measured(folder, ycc):
     shutil.copy("b.png", "pictures/b.png")
     assert ycc(*arguments)[0] == 0
     assert "failed" not in rd.read("w.json")["provenance"] and len(read_csv("w.csv")) == 6
+
+
+def test_a_picture_above_the_limit_is_reported_and_the_others_measured(folder, ycc):
+    arguments = ["--codec", "webp", "--qualities", "20", "--quiet", "-o"]
+    # b.png has 51 x 33 pixels, 1,683; however the limit counts, a padded c.png is 4,096.
+    code, _, err = ycc(*arguments, "w.json", "--max-pixels", "30000")
+    assert code == 2 and err.splitlines()[0].startswith("a.png: not measured: pictures/a.png: ")
+    assert "30000 pixels" in err.splitlines()[0]
+    assert rd.read("w.json")["provenance"]["failed"] == ["a.png"]
+    assert [line["image"] for line in read_csv("w.csv")] == ["b.png", "c.png"]
+    # A higher limit, or none, completes the results.
+    code, _, err = ycc(*arguments, "w.json", "--max-pixels", "0")
+    assert (code, err) == (0, "") and len(read_csv("w.csv")) == 3
+
+
+def test_the_limit_is_that_of_encode(folder, ycc, monkeypatch):
+    limits = {
+        name: p.default
+        for name in ("eval", "encode")
+        for p in cli.cli.commands[name].params
+        if p.name == "max_pixels"
+    }
+    assert limits == dict.fromkeys(("eval", "encode"), vocabulary.DEFAULT_MAX_PIXELS)
+    given = []
+
+    def read(path, max_pixels):
+        given.append(max_pixels)
+        return np.zeros((20, 20, 3), np.uint8)
+
+    monkeypatch.setattr(run.images, "read", read)
+    assert ycc("--codec", "webp", "--qualities", "20", "--quiet", "-o", "w.json")[0] == 0
+    assert given == [vocabulary.DEFAULT_MAX_PIXELS] * 3
 
 
 def test_without_a_picture_measured_there_are_no_results(folder, ycc):

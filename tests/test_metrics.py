@@ -37,21 +37,21 @@ def noisy(photo, rng):
 
 def test_psnr_is_that_of_skimage(photo, noisy):
     skimage_metrics = importlib.import_module("skimage.metrics")
-    psnr = skimage_metrics.peak_signal_noise_ratio
+    reference = skimage_metrics.peak_signal_noise_ratio
     ycc, noisy_ycc = (np.asarray(Image.fromarray(x).convert("YCbCr")) for x in (photo, noisy))
-    planes = [psnr(ycc[..., i], noisy_ycc[..., i]) for i in range(3)]
+    planes = [reference(ycc[..., i], noisy_ycc[..., i]) for i in range(3)]
     mse = [np.mean((ycc[..., i] - noisy_ycc[..., i].astype(float)) ** 2) for i in range(3)]
     expected = {
-        "psnr-rgb": psnr(photo, noisy),
-        "psnr-rgb-mean": np.mean([psnr(photo[..., i], noisy[..., i]) for i in range(3)]),
+        "psnr-rgb": reference(photo, noisy),
+        "psnr-rgb-mean": np.mean([reference(photo[..., i], noisy[..., i]) for i in range(3)]),
         "psnr-y": planes[0],
         "psnr-cb": planes[1],
         "psnr-cr": planes[2],
         "psnr-411": (4 * planes[0] + planes[1] + planes[2]) / 6,
         "psnr-411-mse": 10 * np.log10(255**2 / ((4 * mse[0] + mse[1] + mse[2]) / 6)),
     }
-    found = psnr.distortion(photo, noisy)
-    assert list(found) == KEYS
+    found = psnr.psnr(photo, noisy)
+    assert list(found) == KEYS == list(psnr.KEYS)
     assert found == pytest.approx(expected, abs=1e-9)
 
 
@@ -62,23 +62,44 @@ def test_luma_is_pillows(photo):
 
 
 def test_named_functions_are_the_entries(photo, noisy):
-    found = psnr.distortion(photo, noisy)
+    found = psnr.psnr(photo, noisy)
     assert len(set(found.values())) == len(KEYS)
 
 
 def test_one_level_everywhere_is_48_db():
-    # Grey one level apart: MSE 1 in R, G, B and Y, and 0 in chroma.
-    a, b = np.full((4, 5, 3), 100, np.uint8), np.full((4, 5, 3), 101, np.uint8)
-    found = psnr.distortion(a, b)
+    # Brown, one level apart: MSE 1 in R, G, B and Y, and 0 in chroma.
+    a = np.full((4, 5, 3), (150, 100, 50), np.uint8)
+    found = psnr.psnr(a, a + 1)
     for key in ("psnr-rgb", "psnr-rgb-mean", "psnr-y"):
         assert found[key] == pytest.approx(48.1308, abs=1e-4)
-    assert found["psnr-cb"] == found["psnr-cr"] == found["psnr-411"] == np.inf
     assert found["psnr-411-mse"] == pytest.approx(48.1308 + 10 * np.log10(6 / 4), abs=1e-4)
+    # As if one sample of 4 x 5 were off by one level.
+    exact = 48.1308 + 10 * np.log10(4 * 5)
+    assert found["psnr-cb"] == found["psnr-cr"] == pytest.approx(exact, abs=1e-4)
+    assert found["psnr-411"] == pytest.approx((4 * 48.1308 + 2 * exact) / 6, abs=1e-4)
 
 
 @pytest.mark.filterwarnings("error")
-def test_identical_pictures_are_infinitely_good(photo):
-    assert psnr.distortion(photo, photo) == dict.fromkeys(KEYS, np.inf)
+def test_no_error_is_just_below_the_smallest(photo):
+    photo = photo[:40, :50]
+    exact = psnr.psnr(photo, photo)
+    assert all(np.isfinite(value) for value in exact.values())
+    # The smallest error of a plane is one sample off by one level, and of three planes one of 3 n.
+    decoded = photo.copy()
+    decoded[3, 4, 1] ^= 1
+    found = psnr.psnr(photo, decoded)
+    assert found["psnr-rgb"] == pytest.approx(exact["psnr-rgb"], abs=1e-9)
+    assert found["psnr-rgb-mean"] == pytest.approx(exact["psnr-rgb-mean"], abs=1e-9)
+    assert all(found[key] <= exact[key] + 1e-9 for key in KEYS)
+
+
+def test_a_grey_picture_has_no_chroma(photo):
+    grey = np.repeat(photo[:40, :50, :1], 3, axis=-1)
+    found = psnr.psnr(grey, photo[:40, :50])
+    assert [key for key in KEYS if found[key] is None] == KEYS[3:] == list(psnr.CHROMA_KEYS)
+    assert found["psnr-rgb"] < 40
+    # It is the original that tells, so that all codecs have the same pictures in a mean.
+    assert None not in psnr.psnr(photo[:40, :50], grey).values()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +113,7 @@ def test_identical_pictures_are_infinitely_good(photo):
 )
 def test_distortion_refuses_bad_pictures(bad, message):
     with pytest.raises(ValueError, match=message):
-        psnr.distortion(np.zeros((4, 5, 3), np.uint8), bad)
+        psnr.psnr(np.zeros((4, 5, 3), np.uint8), bad)
 
 
 def test_bd_rate_against_itself_is_zero():

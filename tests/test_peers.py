@@ -53,7 +53,7 @@ def test_rate_and_quality_are_those_stored(name, photo):
     assert re.match(BEGINNINGS[name.partition("-")[0]], data, re.DOTALL)
     decoded = codec.decode(data)
     assert decoded.dtype == np.uint8 and decoded.shape == picture.shape
-    found = psnr.distortion(picture, decoded)
+    found = psnr.psnr(picture, decoded)
     # Releases of the encoders differ; a wrong option differs by more: 4:2:0 for 4:4:4 by 0.6 dB.
     assert len(data) == pytest.approx(size, rel=0.05)
     assert found["psnr-rgb"] == pytest.approx(psnr_rgb, abs=0.3)
@@ -67,7 +67,7 @@ def test_default_qualities_rise(name, photo):
     for quality in codec.qualities:
         codec.check(quality)
         data = codec.encode(picture, quality)
-        points.append((len(data), psnr.distortion(picture, codec.decode(data))["psnr-rgb"]))
+        points.append((len(data), psnr.psnr(picture, codec.decode(data))["psnr-rgb"]))
     assert points == sorted(points) and len(points) >= 7
 
 
@@ -129,9 +129,7 @@ def test_kodak_curves_are_those_of_the_anchors(name):
     for quality in codec.qualities[1::3]:
         files = [codec.encode(picture, quality) for picture in pictures]
         bpp = [8 * len(data) / x[..., 0].size for data, x in zip(files, pictures, strict=True)]
-        found = [
-            psnr.distortion(x, codec.decode(data)) for data, x in zip(files, pictures, strict=True)
-        ]
+        found = [psnr.psnr(x, codec.decode(data)) for data, x in zip(files, pictures, strict=True)]
         points.append((np.mean(bpp), {key: np.mean([f[key] for f in found]) for key in found[0]}))
     for key in ("psnr-rgb", "psnr-y", "psnr-411"):
         curve = interpolate(np.log(anchor["bpp"]), anchor[key])

@@ -18,6 +18,7 @@ from ycc_jax.errors import InputError
 from ycc_jax.evaluation.report import build, curves, gallery, plots
 from ycc_jax.evaluation.report.bit_map import decode_with_bits
 from ycc_jax.evaluation.report.curves import LUMA, METRICS, Curve
+from ycc_jax.metrics import psnr
 
 EVIL = "<script>document.title='evil'</script>&\"'"
 
@@ -25,8 +26,8 @@ EVIL = "<script>document.title='evil'</script>&\"'"
 def record(name, factor=1.0, keys=("psnr-rgb", "psnr-rgb-mean", "psnr-y", "psnr-411"), **more):
     """PSNR = 40 + 6 log2(bpp / factor): a BD-rate is the ratio of two factors."""
     rate = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
-    psnr = 40 + 6 * np.log2(rate / factor)
-    return {"name": name, "results": {"bpp": list(rate), **{k: list(psnr) for k in keys}}, **more}
+    values = 40 + 6 * np.log2(rate / factor)
+    return {"name": name, "results": {"bpp": list(rate), **{k: list(values) for k in keys}}, **more}
 
 
 def measured(name, factor=1.0, **more):
@@ -174,6 +175,20 @@ def test_pictures_are_at_matched_rates_and_exactly_what_was_decoded(exhibit):
         assert np.array_equal(decoded, codec.files[point["quality"]])
     assert own[0]["bits"] == {"columns": 6, "values": [2 * i for i in range(24)]}
     assert "bits" not in peers[0]
+
+
+def test_only_what_is_exact_is_called_lossless(rng):
+    rgb = picture(rng)
+    # Y, in 8 bits, does not tell a step of blue.
+    almost = rgb.copy()
+    almost[5, 5, 2] ^= 1
+    assert psnr.luma(almost)[5, 5] == psnr.luma(rgb)[5, 5]
+    files = {0: almost, 1: rgb}
+    subject = gallery.Subject(
+        "a", (0, 1), lambda _, quality: bytes([quality]), lambda data: (files[data[0]], None)
+    )
+    points = gallery.exhibit([subject], [("picture", rgb)], 2).pictures[0]["codecs"][0]
+    assert points[0]["psnr"] > 80 and points[1]["psnr"] is None
 
 
 # ---- the command -------------------------------------------------------------------------------

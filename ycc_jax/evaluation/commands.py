@@ -9,6 +9,7 @@ import os
 
 import click
 
+from ycc_jax import vocabulary
 from ycc_jax.errors import InputError
 
 
@@ -29,8 +30,16 @@ from ycc_jax.errors import InputError
 @click.option("-o", "--output", required=True, metavar="NAME.json", help="RD file to write.")
 @click.option("--anchor", multiple=True, metavar="FILE", help="RD file to compare with.")
 @click.argument("anchors", nargs=-1, metavar="[FILE...]")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=0),
+    default=vocabulary.DEFAULT_MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Leave out, and report, pictures of more pixels; 0 for no limit.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, quiet):
+def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, max_pixels, quiet):
     """Encode and decode every picture of a folder, really, at every quality.
 
     Writes the means to NAME.json and each picture to NAME.csv, as it goes; the same command
@@ -53,7 +62,9 @@ def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, q
         from ycc_jax.evaluation.subject import load
 
         subject = load(model, chroma)
-    record = run.evaluate(subject, paths, numbers, output, quiet=quiet)
+    record = run.evaluate(
+        subject, paths, numbers, output, max_pixels=max_pixels or None, quiet=quiet
+    )
     for line in run.table(record["results"]):
         click.echo(line)
     for other in anchors:

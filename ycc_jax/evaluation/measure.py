@@ -9,7 +9,7 @@ from ycc_jax.metrics import ms_ssim, psnr
 
 
 def measure(codec, rgb: np.ndarray, quality: float | None) -> dict[str, float | None]:
-    """The numbers of a picture's line in the CSV (`rows.py`).
+    """The numbers of a picture's line in the CSV (`rows.py`); None of what it does not have.
 
     Args:
       codec: a `peers.Peer` or `models.Model`.
@@ -20,7 +20,7 @@ def measure(codec, rgb: np.ndarray, quality: float | None) -> dict[str, float | 
     decoded, decoding = _timed(codec, "decoding", codec.decode, data)
     height, width = rgb.shape[:2]
     size = {"width": width, "height": height, "bytes": len(data)}
-    distortion = {**psnr.distortion(rgb, decoded), **similarity(rgb, decoded)}
+    distortion = {**psnr.psnr(rgb, decoded), **similarity(rgb, decoded)}
     return {**size, "bpp": 8 * len(data) / (height * width), **distortion, **encoding, **decoding}
 
 

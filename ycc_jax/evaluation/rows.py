@@ -7,15 +7,16 @@ others of the same name are no mistake.
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterator
 from typing import TextIO
 
 from ycc_jax.errors import InputError
+from ycc_jax.metrics import psnr
 from ycc_jax.pictures import files
 
-DISTORTION = ("psnr-rgb", "psnr-rgb-mean", "psnr-y", "psnr-cb", "psnr-cr", "psnr-411")
-DISTORTION += ("psnr-411-mse", "ms-ssim-rgb", "ms-ssim-y")
+DISTORTION = (*psnr.KEYS, "ms-ssim-rgb", "ms-ssim-y")
 DIRECTIONS = ("encoding", "decoding")
 PARTS = ("compile", "transform", "entropy")
 TIMES = tuple(f"{d}_{part}time" for d in DIRECTIONS for part in ("", *(f"{p}_" for p in PARTS)))
@@ -66,7 +67,8 @@ def read(path: str | os.PathLike, codec: str, settings: str) -> dict[tuple, dict
                 f"{path}: expected measurements of {codec} ({settings}), found those of "
                 f"{row['codec']} ({row['settings']}); {elsewhere}"
             )
-        rows[key(row)] = row
+        if math.inf not in row.values():  # as once written of exact planes: measured again
+            rows[key(row)] = row
     return rows
 
 

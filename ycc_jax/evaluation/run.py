@@ -13,7 +13,7 @@ from ycc_jax.evaluation import rd, rows
 from ycc_jax.evaluation.measure import measure
 from ycc_jax.evaluation.provenance import describe, provenance
 from ycc_jax.pictures import files, images
-from ycc_jax.vocabulary import PICTURE_SUFFIXES
+from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES
 
 _SHOWN = ("bpp", "psnr-rgb", "psnr-y", "psnr-411", "ms-ssim-rgb", "encoding_time", "decoding_time")
 
@@ -32,7 +32,25 @@ def list_pictures(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in names]
 
 
-def evaluate(codec, paths, qualities, output: str, *, quiet: bool = False) -> dict:
+def read_picture(path: str, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> np.ndarray:
+    """A picture file as codecs are measured on it: uint8 RGB (H, W, 3), grey in three channels.
+
+    Raises:
+      YccError: as of `images.read`.
+    """
+    rgb = images.read(path, max_pixels=max_pixels)
+    return np.repeat(rgb[..., None], 3, axis=-1) if rgb.ndim == 2 else rgb
+
+
+def evaluate(
+    codec,
+    paths,
+    qualities,
+    output: str,
+    *,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    quiet: bool = False,
+) -> dict:
     """Measures every picture at every quality; writes NAME.csv meanwhile and NAME.json at the end.
 
     What NAME.csv has already is not measured again. A picture that fails is reported on standard
@@ -43,6 +61,7 @@ def evaluate(codec, paths, qualities, output: str, *, quiet: bool = False) -> di
       paths: picture files, of any sizes.
       qualities: numbers, the order of the lists in the record; None for the codec's own.
       output: NAME.json.
+      max_pixels: as of `images.read`; a larger picture is one that fails. None for no limit.
       quiet: no progress bar.
 
     Returns:
@@ -70,7 +89,7 @@ def evaluate(codec, paths, qualities, output: str, *, quiet: bool = False) -> di
             bar.set_postfix_str(image, refresh=False)
             try:
                 lines = []
-                for line, is_new in _picture(codec, path, qualities, identity, known):
+                for line, is_new in _picture(codec, path, qualities, identity, known, max_pixels):
                     if is_new:
                         rows.append(file, line)
                     lines.append(line)
@@ -97,8 +116,8 @@ def evaluate(codec, paths, qualities, output: str, *, quiet: bool = False) -> di
 def means(points) -> dict[str, list]:
     """The lists of an RD file from the CSV's lines, given as an iterable of lines a quality.
 
-    Means over pictures; of times the median, for other work of the machine disturbs some, and of
-    compilation the longest, for only the first picture of a size waits.
+    Means over the pictures that have the value; of times the median, for other work of the machine
+    disturbs some, and of compilation the longest, for only the first picture of a size waits.
     """
     results = {key: [] for key in ("quality", "bpp", *rows.DISTORTION, *rows.TIMES)}
     for lines in points:
@@ -125,7 +144,7 @@ class _Failure(Exception):
     """One picture could not be measured."""
 
 
-def _picture(codec, path, qualities, identity, known):
+def _picture(codec, path, qualities, identity, known, max_pixels):
     """Yields (line, whether it is new) of a picture at each quality."""
     rgb = None
     try:
@@ -136,17 +155,12 @@ def _picture(codec, path, qualities, identity, known):
             if rows.key(line) in known:
                 line, is_new = known[rows.key(line)], False
             else:
-                rgb = _read(path) if rgb is None else rgb
+                rgb = read_picture(path, max_pixels) if rgb is None else rgb
                 line.update(measure(codec, rgb, quality))
                 is_new = True
             yield line, is_new
     except Exception as error:  # a codec stumbles over whatever it stumbles over
         raise _Failure(" ".join(str(error).split()) or type(error).__name__) from error
-
-
-def _read(path):
-    rgb = images.read(path, max_pixels=None)
-    return np.repeat(rgb[..., None], 3, axis=-1) if rgb.ndim == 2 else rgb
 
 
 def _check_replaceable(output, identity):
@@ -167,10 +181,12 @@ def _check_replaceable(output, identity):
 def _description(measured, total):
     count = len(measured) if len(measured) == total else f"{len(measured)} of {total}"
     with_similarity = sum(lines[0]["ms-ssim-rgb"] is not None for lines in measured)
-    return (
+    text = (
         f"{count} pictures: mean of per-picture values, decoded 8-bit picture, file bytes; YCbCr "
         f"is Pillow's (BT.601 full range); MS-SSIM of the {with_similarity} with sides above 160"
     )
+    in_colour = sum(lines[0]["psnr-cb"] is not None for lines in measured)
+    return text if in_colour == len(measured) else f"{text}; chroma of the {in_colour} in colour"
 
 
 def _any(values):

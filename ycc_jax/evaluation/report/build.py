@@ -15,7 +15,6 @@ from datetime import date
 from html import escape
 from string import Template
 
-import numpy as np
 from tqdm import tqdm
 
 import ycc_jax
@@ -24,8 +23,7 @@ from ycc_jax.compilation_cache import enable_compilation_cache
 from ycc_jax.evaluation import peers, rd
 from ycc_jax.evaluation.report import gallery, sections
 from ycc_jax.evaluation.report.curves import Curve
-from ycc_jax.evaluation.run import list_pictures
-from ycc_jax.pictures import images
+from ycc_jax.evaluation.run import list_pictures, read_picture
 
 CODECS = ("jpeg-420", "webp", "avif-420")
 """Classic codecs of the gallery, if none are named."""
@@ -75,7 +73,7 @@ def exhibit(
     """
     # All that can be wrong fails before the first picture is coded.
     paths = [] if folder is None else list_pictures(folder)[:count]
-    pictures = [(os.path.basename(path), _read(path)) for path in paths]
+    pictures = [(os.path.basename(path), read_picture(path)) for path in paths]
     classic = [gallery.of_peer(peers.get(name)) for name in codecs or CODECS]
     enable_compilation_cache()
     subjects = [gallery.of_model(load(model)) for model in models or (None,)] + classic
@@ -123,11 +121,6 @@ def build(curves: Sequence[Curve], anchor: int, shown: gallery.Gallery | None = 
         script=script,
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
-
-
-def _read(path):
-    rgb = images.read(path)
-    return np.repeat(rgb[..., None], 3, axis=-1) if rgb.ndim == 2 else rgb
 
 
 def _summary(curves, shown):

@@ -1,4 +1,7 @@
-"""RD records as the report's curves: what is plotted, what is compared, and what is refused."""
+"""RD records as the report's curves: what is plotted, what is compared, and what is refused.
+
+Keys and names are those of docs/evaluation.md.
+"""
 
 import math
 from collections.abc import Sequence
@@ -27,19 +30,19 @@ class Metric:
     substitute: str = ""
 
 
-LUMA = Metric(("psnr-y",), "PSNR of luma", "PSNR of Y / dB", "PSNR Y")
+LUMA = Metric(("psnr-y",), "PSNR_Y", "PSNR_Y / dB", "PSNR_Y")
 METRICS = (
     Metric(
         ("psnr-rgb-mean", "psnr-rgb"),
-        "PSNR of RGB: mean of the three channels",
-        "mean PSNR of R, G, B / dB",
-        "PSNR RGB",
-        "PSNR of the MSE over R, G and B, for want of the other",
+        "PSNR_RGB: mean of the three channels",
+        "PSNR_RGB, mean of channels / dB",
+        "PSNR_RGB",
+        "PSNR_RGB of the MSE over the three channels, for want of the other",
     ),
     Metric(
         ("psnr-411",),
-        "PSNR of YCbCr: (4 Y + Cb + Cr) / 6",
-        "weighted PSNR of YCbCr / dB",
+        "PSNR of YCbCr: (4Y+Cb+Cr)/6",
+        "PSNR (4Y+Cb+Cr)/6 / dB",
         "PSNR (4Y+Cb+Cr)/6",
     ),
     LUMA,

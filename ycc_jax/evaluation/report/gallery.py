@@ -17,7 +17,7 @@ from PIL import Image
 from ycc_jax.codec import Codec
 from ycc_jax.evaluation.peers import Peer
 from ycc_jax.evaluation.report.bit_map import decode_with_bits
-from ycc_jax.metrics.psnr import distortion
+from ycc_jax.metrics.psnr import psnr
 
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket")
 """Photographs inside scikit-image's wheel, free to show (CC0 or public domain)."""
@@ -50,7 +50,7 @@ class Gallery:
       subjects: the codecs.
       pictures: a dict each of "name", "width", "height", "original" (a key of images) and "codecs":
         for each subject a list of points, dicts of "quality", "bytes", "bpp", "psnr" (of luma, dB;
-        None if infinite), "image" (a key) and, where known, "bits", a dict of "columns" and
+        None if exact), "image" (a key) and, where known, "bits", a dict of "columns" and
         "values", the bits of the 16x16 blocks row by row.
       images: lossless WebP in base64: what is seen is what was decoded.
     """
@@ -160,11 +160,10 @@ def _spread(qualities, steps):
 
 def _point(subject, rgb, data):
     decoded, bits = subject.decode(data)
-    psnr = distortion(rgb, decoded)["psnr-y"]
     point = {
         "bytes": len(data),
         "bpp": 8 * len(data) / (rgb.shape[0] * rgb.shape[1]),
-        "psnr": psnr if math.isfinite(psnr) else None,
+        "psnr": None if np.array_equal(rgb, decoded) else psnr(rgb, decoded)["psnr-y"],
     }
     if bits is not None:
         values = np.rint(bits).astype(int).ravel().tolist()

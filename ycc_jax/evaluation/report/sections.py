@@ -87,7 +87,7 @@ def bd_rates(curves: Sequence[Curve], anchor: int, data: dict) -> Section:
         '<p class="note">Rate at equal quality against the anchor: negative needs fewer bits. '
         "PCHIP on the logarithm of the rate over the range that both curves cover, which the cell "
         "tells when pointed at, as a dash does why there is no figure. "
-        f"{MARK} compared in PSNR of the MSE over R, G and B.</p>"
+        f"{MARK} compared in PSNR_RGB of the MSE over the three channels.</p>"
         '<div class="controls"><label>Anchor<select id="anchor">'
         f'{options}</select></label></div><div class="scroll"><table><thead><tr><th scope="col">'
         f'Codec</th>{heads}</tr></thead><tbody id="bd-rows"></tbody></table></div>'
@@ -114,10 +114,10 @@ def times(curves: Sequence[Curve], anchor: int, data: dict) -> Section | None:
         for c in drawn
     }
     name = curves[anchor].name
-    svg = plots.time_plot(f"BD-rate against {name}, over time", "BD-rate in PSNR of Y / %", drawn)
+    svg = plots.time_plot(f"BD-rate against {name}, over time", "BD-rate in PSNR_Y / %", drawn)
     where = "; ".join(f"{', '.join(names)}: {machine}" for machine, names in machines.items())
     html = (
-        f'<p class="note">BD-rate in PSNR of Y against {escape(name)}, over the seconds to encode '
+        f'<p class="note">BD-rate in PSNR_Y against {escape(name)}, over the seconds to encode '
         "(full marker) and to decode (hollow) a picture; mean over qualities of the median over "
         "pictures. Lower and further left is better. Only curves measured with a record of the "
         f"machine: {escape(where)}.</p>"
