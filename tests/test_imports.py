@@ -1,0 +1,75 @@
+"""The order of the packages, as CONTRIBUTING.md draws it: no import goes up, none in a circle."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# Lowest first. What stands on one line does not import each other.
+LAYERS = """
+vocabulary errors
+rounding bitstream
+pictures metrics
+entropy
+nets
+arguments
+models
+wavefront codec_model
+stages compressai
+codec
+evaluation
+cli
+__main__
+"""
+RANK = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.split()}
+
+MODULES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for top in ("ycc_jax", "train", "configs")
+    for file in (ROOT / top).rglob("*.py")
+}
+
+
+def imported(module):
+    """Our modules that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        names = [alias.name for alias in getattr(node, "names", [])]
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names]
+        elif not isinstance(node, ast.Import):
+            continue
+        for name in names:
+            found = name if name in MODULES else name.rpartition(".")[0]
+            if found in MODULES and found != "ycc_jax":
+                yield found
+
+
+def part(module):
+    """The line's name for a module of ycc_jax: its package, or its file at the root."""
+    return module.split(".")[1]
+
+
+def test_no_import_goes_up():
+    inside = [module for module in MODULES if module.startswith("ycc_jax.")]
+    assert {part(module) for module in inside} == set(RANK)
+    for module in inside:
+        for other in imported(module):
+            assert other.startswith("ycc_jax."), f"{module} imports {other}"
+            if part(module) != part(other):
+                assert RANK[part(module)] > RANK[part(other)], f"{module} imports {other}"
+
+
+def test_the_library_stands_alone():
+    """Training stands beside the codec: on all of it but its evaluation and its command line."""
+    for module in MODULES:
+        tops = {other.split(".")[0] for other in imported(module)}
+        parts = {part(other) for other in imported(module) if other.startswith("ycc_jax.")}
+        if module.startswith("configs"):
+            assert tops <= {"configs"}, module
+        elif module.startswith("train"):
+            assert not parts & {"evaluation", "cli", "__main__"}, module
+
+
+def test_no_imports_in_a_circle():
+    graphlib.TopologicalSorter({module: set(imported(module)) for module in MODULES}).prepare()
