@@ -1,6 +1,6 @@
 """`dlec_gain` with gains on a grid, rate x chroma weight (after Ulas & Tekalp 2022).
 
-One model also moves bits between luma and chroma: `ycc encode --chroma 0.05`.
+One model also weighs chroma against luma as told: `ycc encode --chroma 0.05`.
 
 python -m train.main --config configs/dlec_gain_chroma.py --workdir runs/dlec_gain_chroma \\
     --config.data.source=folder:PHOTOGRAPHS

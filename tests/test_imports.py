@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[1]
 # Lowest first. What stands on one line does not import each other.
 LAYERS = """
 vocabulary errors
-rounding bitstream
+rounding
 pictures metrics
-entropy
+bitstream entropy
 nets
 arguments
 models

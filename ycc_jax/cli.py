@@ -75,8 +75,8 @@ def cli():
     "--chroma",
     type=float,
     metavar="A",
-    help="Weight of chroma against luma, for models with a grid of gains (`dlec_gain_chroma`): "
-    "smaller moves bits to luma; default: 0.25.",
+    help="Weight of chroma against luma, for models with a grid of gains such as the bundled one: "
+    "smaller gives chroma less, luma more, and a larger file at the same quality; default: 0.25.",
 )
 @_model_option
 @click.option("--background", metavar="COLOR", help="Colour behind a transparent picture.")

@@ -11,7 +11,10 @@
                                      bits(z)
 
 Every published system is this one model with other arguments (`configs/`). `codec.py` runs the same
-stages for real, to bytes.
+stages for real, to bytes. What is in no paper is told in docs/model.md.
+
+Shapes: B pictures of H x W, multiples of `stride`. y and z, with their hats, are in units of the
+quantiser's step: the gain is applied before rounding, the inverse gain after.
 """
 
 import dataclasses
@@ -54,7 +57,10 @@ class HyperpriorModel(nn.Module):
       activation: "gdn" or "prelu".
       levels: rate levels with gain units on y and z (Cui et al. 2021); 0 is a single-rate model.
       alphas: chroma weights, ascending, that make the gains a grid (after Ulas & Tekalp 2022).
-      level_aware: the entropy-parameter nets see the level (see `context.EntropyParameters`).
+      level_aware: the entropy model is told the level: a learned vector for each in the first
+        entropy-parameter layer, mean and exp(log scale) relative to the width of y that its gain
+        makes expected, arcsinh(y) before the hyper analysis, a context normalised by that width.
+        In no paper; False is Cui et al. 2021.
       linear_shortcut: the lapped transform beside the network; of "joint" in RGB.
       hyperprior: "mean_scale" (Minnen et al. 2018), "scale" (zero mean; Balle et al. 2018), or
         "none": y itself has the factorized density.
@@ -168,16 +174,27 @@ class HyperpriorModel(nn.Module):
     # ---- stages, shared by training and by the codec -------------------------------------------
 
     def gains(self, level: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """((gain, inverse) of y, (gain, inverse) of z) at levels (B, ...); ones for one rate."""
+        """((gain, inverse) of y, (gain, inverse) of z) at a level.
+
+        Args:
+          level: fractional positions on `grid`, as in `gain.level_weights`: (B,) or (B, 1) rates,
+            or (B, 2) rates and chroma weights. Ignored by single-rate models. So in all stages.
+
+        Returns:
+          (B, 1, 1, M) each of y, (B, 1, 1, N) each of z, positive; (1, 1, 1, 1) ones for one rate.
+        """
         if not self.grid:
             one = jnp.ones((1, 1, 1, 1))
             return (one, one), (one, one)
         return self.gain_y(level), self.gain_z(level)
 
     def analyse(self, x: Picture, level: Array) -> Array:
-        """Picture, samples in [0, 1] -> gained latent y (B, H/16, W/16, M).
+        """Picture -> y (B, H/16, W/16, M), not rounded, in steps.
 
-        A model with the transform "dlec" takes RGB or planes, whatever its subsampling.
+        Args:
+          x: RGB (B, H, W, 3) in [0, 1]; or, with the transform "dlec" and whatever `subsampling`,
+            planes: luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), 8-bit codes / 255.
+          level: as in `gains`.
         """
         (gain, _), _ = self.gains(level)
         if self.transform == "dlec":
@@ -190,19 +207,19 @@ class HyperpriorModel(nn.Module):
         return widen(y) * gain
 
     def synthesise(self, y_hat: Array, level: Array) -> Picture:
-        """Gained latent y_hat -> the picture, RGB or (`subsampling` "420") planes, not clipped."""
+        """y_hat (B, H/16, W/16, M), in steps -> the picture, as `subsampling` says, not clipped."""
         if self.subsampling == "420":
             return self.synthesise_planes(y_hat, level)
         return self.synthesise_rgb(y_hat, level)
 
     def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
-        """Gained latent y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), by "dlec"."""
+        """y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2) in codes / 255, by "dlec" only."""
         (_, inverse), _ = self.gains(level)
         luma, chroma = self.synthesis_net(y_hat * inverse)
         return widen(luma) + self.input_offset, widen(chroma) + self.input_offset
 
     def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
-        """Gained latent y_hat -> RGB (B, H, W, 3), not clipped."""
+        """y_hat -> RGB (B, H, W, 3), in and about [0, 1], not clipped."""
         if self.transform == "dlec":
             planes = self.synthesise_planes(y_hat, level)
             return color.ycbcr420_to_rgb(*planes, self.matrix, self.color_range)
@@ -217,30 +234,43 @@ class HyperpriorModel(nn.Module):
         return self.to_planes(rgb) if self.subsampling == "420" else rgb
 
     def to_planes(self, x: Picture) -> tuple[Array, Array]:
-        """RGB -> 4:2:0 planes of the model's matrix and range; planes stay as they are."""
+        """RGB in [0, 1] -> 4:2:0 planes, codes / 255, of the model's matrix and range, chroma as
+        2x2 means; planes stay as they are."""
         if isinstance(x, tuple):
             return x
         return color.rgb_to_ycbcr420(x, self.matrix, self.color_range)
 
     def hyper_analyse(self, y: Array, level: Array) -> Array:
-        """Gained y -> gained hyper-latent z (B, H/64, W/64, N)."""
+        """y (B, H/16, W/16, M), not rounded -> z (B, H/64, W/64, N), not rounded; both in steps."""
         _, (gain, _) = self.gains(level)
         return widen(self.prior.hyper_analyse(y)) * gain
 
     def hyper_synthesise(self, z_hat: Array, level: Array) -> Array:
-        """Gained z_hat -> hyper features (B, H/16, W/16, F)."""
+        """z_hat (B, H/64, W/64, N), in steps -> hyper features (B, H/16, W/16, F).
+
+        F is `entropy_width` or, if 0, 2 M where entropy-parameter nets follow; without these it is
+        M for each of mean and scales, which the features then are, or (hyperprior "scale") M.
+        """
         _, (_, inverse) = self.gains(level)
         return self.prior.hyper_synthesis(z_hat * inverse)
 
     def parameters(
         self, hyper: Array, y_hat: Array, level: Array, step: Step | None = None
     ) -> tuple[Array, ...]:
-        """Mean and scales of y, as in `Prior.parameters`; of the first step where none is named."""
+        """Mean, then one or two scales of y, in quantiser steps, of the symbols of one coding step.
+
+        Shapes are those of `Prior.parameters`; without a step named it is the first one's.
+        """
         (gain, _), _ = self.gains(level)
         return self.prior.parameters(hyper, y_hat, level, gain, step or self.steps[0])
 
     def coding_tables(self, params: Any) -> dict[str, CdfTables]:
-        """Frozen tables of the coder: "z" of the factorized latent, "y" of y given its scales."""
+        """Frozen tables of the coder, from the model's parameters.
+
+        Returns:
+          "z", a row for each channel of the latent that has the factorized density (y itself
+          without a hyperprior); with one also "y", a row for each `index` of the likelihood.
+        """
         tables = {"z": factorized.coding_tables(params[self.factorized_density])}
         if self.has_hyperprior:
             tables["y"] = LIKELIHOODS[self.likelihood].coding_tables()
@@ -338,6 +368,21 @@ class HyperpriorModel(nn.Module):
 
 def build(**arguments: Any) -> HyperpriorModel:
     """A model from its arguments, as configs and codec models store them.
+
+    Args:
+      **arguments: attributes of `HyperpriorModel`, which documents each; what is left out has its
+        default there, with which `build()` is `dlec_gain`. In groups:
+        transforms: N, M, transform, layout, activation, linear_shortcut;
+        pictures: color_space, matrix, color_range, subsampling, input_offset;
+        rates: levels, alphas, level_aware;
+        entropy model: hyperprior, context, likelihood, density_filters, density_offset,
+          entropy_width;
+        training alone: surrogate.
+        (compute_dtype is of a training run, not of a model.) Lists, as JSON has them, are taken
+        for tuples.
+
+    Returns:
+      The module without parameters: `init` makes some, a codec model has trained ones.
 
     Raises:
       ValueError: an unknown argument, one out of range, or several that do not fit together; the

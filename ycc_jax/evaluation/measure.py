@@ -12,7 +12,7 @@ def measure(codec, rgb: np.ndarray, quality: float | None) -> dict[str, float | 
     """The numbers of a picture's line in the CSV (`rows.py`); None of what it does not have.
 
     Args:
-      codec: a `peers.Peer` or `models.Model`.
+      codec: a `peers.Peer` or `subject.Model`.
       rgb: uint8 (H, W, 3).
       quality: on the codec's scale.
     """

@@ -77,7 +77,7 @@ class Peer:
             return np.asarray(image.convert("RGB"))
 
     def parts(self) -> dict[str, float]:
-        """Seconds of the last call by part, as of `models.Model`: not known of another's code."""
+        """Seconds of the last call by part, as of `subject.Model`: not known of another's code."""
         return {}
 
 

@@ -57,7 +57,7 @@ def evaluate(
     error, named under "failed" of the provenance, and left out of every mean.
 
     Args:
-      codec: a `peers.Peer` or `models.Model`.
+      codec: a `peers.Peer` or `subject.Model`.
       paths: picture files, of any sizes.
       qualities: numbers, the order of the lists in the record; None for the codec's own.
       output: NAME.json.

@@ -58,10 +58,12 @@ class EntropyParameters(nn.Module):
       M: channels of y.
       widths: channels of the two hidden layers; the paper's are (10 M / 3, 8 M / 3).
       scales: how many scales the density of y has: 1, or 2 for an asymmetric one.
-      grid: (), or the grid of rate levels that the nets see (`gain.py`): the first layer then gets
-        a learned vector per level, and the outputs are relative to `unit`, the width of y to be
-        expected from its gain alone. Without that a context model pays for a variable rate, most
-        at low rates, as what it sees changes with the level.
+      grid: (), or the grid of rate levels that the nets see (`gain.py`), which no paper has: to
+        the first layer's output a learned vector is added, one for each level and interpolated
+        between them, and the outputs m, s are relative to `unit`, the width of y to be expected
+        from its gain alone: mean = unit * m, scale = unit * exp(s), s clipped to [-8, 8]. Without a
+        grid they are mean and scale themselves. What a context sees changes with the level, and so
+        the nets need not infer it.
     """
 
     M: int

@@ -28,7 +28,9 @@ class Prior(nn.Module):
     """The densities of z and of y; attributes as in `models.HyperpriorModel`.
 
     Attributes:
-      aware: the grid of levels that the entropy-parameter nets see; () if they see none.
+      aware: the grid of levels that the entropy model sees (`level_aware`); () if it sees none.
+        With it arcsinh(y) enters the hyper analysis, the context is normalised, and 1x1 nets give
+        mean and scale also without a context; docs/model.md has it in one place.
     """
 
     N: int
