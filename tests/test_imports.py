@@ -6,23 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# Lowest first. What stands on one line does not import each other.
-LAYERS = """
-vocabulary errors
-rounding
-pictures metrics
-bitstream entropy
-nets
-arguments
-models
-wavefront codec_model
-stages compressai
-codec
-evaluation
-cli
-__main__
-"""
-RANK = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.split()}
+# Lowest first, as drawn: names in the first 36 columns, then what they are.
+SECTION = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layers\n")[2].partition("\n## ")[0]
+LAYERS = [line[:36].split() for line in SECTION.splitlines() if line.startswith("    ")]
+LAYERS += [["__main__"]]
+RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
@@ -46,7 +34,7 @@ def imported(module):
 
 
 def part(module):
-    """The line's name for a module of ycc_jax: its package, or its file at the root."""
+    """What is drawn of a module of ycc_jax: its package, or its file at the root."""
     return module.split(".")[1]
 
 

@@ -79,8 +79,8 @@ class Codec:
           quality: 0 (smallest) to 100 (best), continuous; stored in steps of 1/512. None is 50. A
             single-rate model takes only None.
           alpha: weight of a chroma plane against luma, for models with a grid of gains: smaller
-            moves bits from chroma to luma. In their range, stored in steps of 0.03 %. None: 0.25,
-            or what of the range is nearest.
+            makes chroma coarser, luma finer, and the file larger. In their range, stored in steps
+            of 0.03 %. None: 0.25, or what of the range is nearest.
           worth: of the rate-distortion optimised quantisation (`rdo.py`), in bits per squared step;
             `float("inf")` rounds plainly. Every choice decodes.
 
