@@ -34,8 +34,9 @@ def imported(module):
 
 
 def part(module):
-    """What is drawn of a module of ycc_jax: its package, or its file at the root."""
-    return module.split(".")[1]
+    """What is drawn of a module of ycc_jax: itself, or else its package."""
+    name = module.removeprefix("ycc_jax.")
+    return name if name in RANK else name.split(".")[0]
 
 
 def test_no_import_goes_up():

@@ -375,8 +375,8 @@ def build(**arguments: Any) -> HyperpriorModel:
         transforms: N, M, transform, layout, activation, linear_shortcut;
         pictures: color_space, matrix, color_range, subsampling, input_offset;
         rates: levels, alphas, level_aware;
-        entropy model: hyperprior, context, likelihood, density_filters, density_offset,
-          entropy_width;
+        entropy model: hyperprior, context, groups, phases, likelihood, density_filters,
+          density_offset, entropy_width;
         training alone: surrogate.
         (compute_dtype is of a training run, not of a model.) Lists, as JSON has them, are taken
         for tuples.
