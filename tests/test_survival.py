@@ -262,6 +262,7 @@ def test_a_nan_in_validation_leaves_the_best_model(pretend, tmp_path):
 
 def test_a_foreign_folder_named_best_is_not_replaced(pretend, tmp_path):
     (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "model.json").write_text('{"format": "graph-model"}')
     with pytest.raises(ValueError, match="best: expected nothing or a codec model to replace"):
         pretend([], steps=1)
 

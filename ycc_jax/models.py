@@ -212,6 +212,13 @@ class HyperpriorModel(nn.Module):
         density = factorized.coding_tables(params["density_z"])
         return {"y": likelihood.coding_tables(), "z": density}
 
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """How many rows the tables of `coding_tables` have."""
+        if self.hyperprior == "none":
+            return {"z": self.M}
+        return {"y": LIKELIHOODS[self.likelihood].ROWS, "z": self.N}
+
     # ---- the forward pass ----------------------------------------------------------------------
 
     def __call__(self, x: Picture, level: Array, key: Array | None = None) -> dict[str, Any]:
