@@ -27,7 +27,7 @@ def get_config():
     config.optim.learning_rate = 1e-3
     config.data.batch_size = 8
     config.data.crop = 128
-    config.data.late = (6_400, 256, 4)  # what the codec meets is not all border
+    config.data.late.update(step=6_400, crop=256, batch_size=4)  # the codec meets little border
     config.train.steps = 9_600
     config.train.log_every = 20
     config.train.eval_every = 1000

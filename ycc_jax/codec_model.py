@@ -32,7 +32,7 @@ import jax
 import numpy as np
 
 from ycc_jax.entropy.tables import CdfTables
-from ycc_jax.errors import ModelError
+from ycc_jax.errors import InputError, ModelError
 from ycc_jax.models import HyperpriorModel, build
 
 FORMAT_VERSION = 1
@@ -93,9 +93,9 @@ def export_model(
       The model's hash, hex.
 
     Raises:
-      ValueError: the path is something other than a codec model; a parameter is missing, of another
-        shape than the arguments ask for, or not finite in dtype; or the factorized density cannot
-        be tabulated.
+      InputError: the path is something other than a codec model.
+      ValueError: a parameter is missing, of another shape than the arguments ask for, or not finite
+        in dtype; or the factorized density cannot be tabulated.
     """
     path = check_export_path(path)
     arrays = {f"params/{key}": np.asarray(leaf).astype(dtype) for key, leaf in _leaves(params)}
@@ -148,7 +148,7 @@ def check_export_path(path: str | Path) -> Path:
     A model that a killed `export_model` had put aside, for one that never came, is put back.
 
     Raises:
-      ValueError: something else is there, or a model with other files beside it; replacing it would
+      InputError: something else is there, or a model with other files beside it; replacing it would
         lose them.
     """
     path = Path(os.path.realpath(path))
@@ -157,7 +157,7 @@ def check_export_path(path: str | Path) -> Path:
         for old in [old for old in aside if not foreign(old)][:1]:
             os.rename(old, path)
     if path.exists() and (found := foreign(path)):
-        raise ValueError(f"{path}: expected nothing or a codec model to replace, found {found}")
+        raise InputError(f"{path}: expected nothing or a codec model to replace, found {found}")
     return path
 
 

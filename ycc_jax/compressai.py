@@ -74,10 +74,7 @@ def import_checkpoint(
       MissingBackendError: it is a PyTorch file, and PyTorch is not installed.
       InputError: no such model, or `codec_model.export_model` refuses the output or the weights.
     """
-    try:
-        check_export_path(output)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    check_export_path(output)
     arguments, params = convert(read_state_dict(path), model)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
