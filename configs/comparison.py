@@ -1,4 +1,4 @@
-"""The systems of the reference comparison at equal size, start and budget: `comparison.py:SYSTEM`.
+"""The systems of the reference comparison at equal size, start and budget: `comparison:SYSTEM`.
 
   dlec_gain     YCbCr, luma and chroma branches, PReLU, gain units: one model for every rate
   minnen_gain   RGB, one stack, GDN, gain units, trained for the MSE of RGB
@@ -7,7 +7,7 @@
 All start as the lapped transform with gains in closed form, for a budget of this size says nothing
 about networks that start from nothing; and all have entropy nets that see the level.
 
-python -m train.main --config configs/comparison.py:minnen_gain --workdir runs/minnen_gain \\
+python -m train.main --config comparison:minnen_gain --workdir runs/minnen_gain \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

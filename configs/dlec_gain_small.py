@@ -4,7 +4,7 @@ A narrow DLEC network beside a lapped linear transform that starts in closed for
 first step already starts from a working transform codec. Its gains are a grid of rates and chroma
 weights.
 
-python -m train.main --config configs/dlec_gain_small.py --workdir runs/small \\
+python -m train.main --config dlec_gain_small --workdir runs/small \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 
