@@ -10,7 +10,7 @@ import pytest
 import ycc_jax
 from ycc_jax import codec_model
 from ycc_jax.codec_model import check_export_path, export_model, load_model, read_header, stream_ids
-from ycc_jax.errors import ModelError
+from ycc_jax.errors import InputError, ModelError
 
 
 @pytest.fixture
@@ -143,8 +143,8 @@ def test_a_folder_that_is_not_only_a_model_is_not_replaced(copy, files, found):
 
 
 def test_what_appears_in_a_model_while_it_is_replaced_is_kept(copy, monkeypatch):
-    """A file that comes after the check goes aside with the old model, and stays there."""
-    model = load_model(copy)
+    """A file that comes after the first check, when the new tables are computed."""
+    model, before = load_model(copy), read_header(copy)
     tables = codec_model.HyperpriorModel.coding_tables
 
     def write_meanwhile(*arguments):
@@ -152,10 +152,10 @@ def test_what_appears_in_a_model_while_it_is_replaced_is_kept(copy, monkeypatch)
         return tables(*arguments)
 
     monkeypatch.setattr(codec_model.HyperpriorModel, "coding_tables", write_meanwhile)
-    export_model(copy, name="x", arguments=model.arguments, params=model.params)
-    assert read_header(copy)["name"] == "x"
-    (kept,) = copy.parent.rglob("notes.txt")
-    assert kept.read_text() == "mine"
+    with pytest.raises(InputError, match="found a folder with notes.txt in it"):
+        export_model(copy, name="x", arguments=model.arguments, params=model.params)
+    assert read_header(copy) == before and (copy / "notes.txt").read_text() == "mine"
+    assert [path.name for path in copy.parent.iterdir()] == ["model"]
 
 
 def test_a_foreign_folder_is_not_taken_for_a_model_put_aside(tmp_path):

@@ -132,6 +132,8 @@ def load_config(text: str) -> Any:
             f"expected the path of a config file or one of {', '.join(sorted(names))}, "
             f"found {path!r}"
         )
+    if not hasattr(module, "get_config"):
+        raise InputError(f"config {path}: expected a function get_config in it, found none")
     arguments = [argument] if colon else []
     try:
         inspect.signature(module.get_config).bind(*arguments)

@@ -13,16 +13,10 @@ That the parameters are those that the arguments ask for is checked at export, w
 second, and written down as a hash of both (`shapes`): a model that has it is not checked again.
 """
 
-import contextlib
 import dataclasses
 import functools
-import glob
 import hashlib
 import json
-import os
-import re
-import shutil
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -32,11 +26,11 @@ import jax
 import numpy as np
 
 from ycc_jax.entropy.tables import CdfTables
-from ycc_jax.errors import InputError, ModelError
+from ycc_jax.errors import ModelError
+from ycc_jax.model_folder import check_export_path, replacing
 from ycc_jax.models import HyperpriorModel, build
 
 FORMAT_VERSION = 1
-FILES = ("model.json", "arrays.npz")
 BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_DEFAULT = "dlec_gain_small"
 _FIELDS = ("cdf", "length", "offset")
@@ -117,70 +111,10 @@ def export_model(
         "shapes": _shapes_hash(arguments, arrays),
         "training": training or {},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        (staging / "model.json").write_text(json.dumps(header, indent=2) + "\n")
-        np.savez_compressed(staging / "arrays.npz", **arrays)
-        staging.chmod(0o755)
-        old = staging.with_name(staging.name + ".old")
-        if path.exists():
-            os.rename(path, old)
-        try:
-            os.rename(staging, path)
-        except BaseException:
-            if old.exists():
-                os.rename(old, path)
-            raise
-        # Only what is ours: a file that someone puts there meanwhile stays, and so its folder.
-        with contextlib.suppress(OSError):
-            for name in FILES:
-                (old / name).unlink()
-            old.rmdir()
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with replacing(path) as folder:
+        (folder / "model.json").write_text(json.dumps(header, indent=2) + "\n")
+        np.savez_compressed(folder / "arrays.npz", **arrays)
     return header["hash"]
-
-
-def check_export_path(path: str | Path) -> Path:
-    """The real path, if `export_model` may write there: nothing is there, or a codec model.
-
-    A model that a killed `export_model` had put aside, for one that never came, is put back.
-
-    Raises:
-      InputError: something else is there, or a model with other files beside it; replacing it would
-        lose them.
-    """
-    path = Path(os.path.realpath(path))
-    if not path.exists():
-        aside = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.old"))
-        for old in [old for old in aside if not foreign(old)][:1]:
-            os.rename(old, path)
-    if path.exists() and (found := foreign(path)):
-        raise InputError(f"{path}: expected nothing or a codec model to replace, found {found}")
-    return path
-
-
-def foreign(path: Path) -> str:
-    """What a path has that is not an exported codec model and nothing else; "" for one."""
-    if not path.is_dir():
-        return "another file"
-    names = {entry.name for entry in path.iterdir() if entry.is_file()}
-    others = sorted({entry.name for entry in path.iterdir()} - set(FILES))
-    if others:
-        return f"a folder with {others[0]} in it"
-    if missing := [name for name in FILES if name not in names]:
-        return f"a folder without {missing[0]}"
-    try:
-        header = json.loads((path / "model.json").read_text())
-        ours = (
-            isinstance(header["format_version"], int)
-            and isinstance(header["arguments"], dict)
-            and re.fullmatch("[0-9a-f]{64}", header["hash"])
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        ours = False
-    return "" if ours else "a folder with another model.json"
 
 
 def find_model(model: str | Path | None = None) -> Path:
