@@ -32,10 +32,10 @@ try:
     from absl import logging as absl_logging
     from ml_collections import ConfigDict, config_flags
 except ModuleNotFoundError as missing:
-    print(
-        f"train: error: expected the package {missing.name}: pip install 'ycc-jax[train]'",
-        file=sys.stderr,
-    )
+    if __name__ != "__main__":
+        raise
+    sentence = f"expected {missing.name} to be installed, found none: pip install 'ycc-jax[train]'"
+    print(f"train: error: {sentence}", file=sys.stderr)
     sys.exit(2)
 
 FLAGS = flags.FLAGS
@@ -56,7 +56,8 @@ def main(argv: list[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("train", "configs", "ycc_jax"):
             raise
-        return fail(f"expected the package {error.name}: pip install 'ycc-jax[train]'", 2)
+        needed = f"expected {error.name} to be installed, found none"
+        return fail(f"{needed}: pip install 'ycc-jax[train]'", 2)
     except FloatingPointError as error:
         return fail(error, 1)
     except OSError as error:

@@ -154,7 +154,9 @@ def _grain_batches(batch: Callable, start_step: int, workers: int) -> Iterator[n
         import grain
         from absl import flags
     except ImportError as error:
-        raise MissingBackendError('loader "grain" needs grain: pip install grain') from error
+        raise MissingBackendError(
+            "loader 'grain' needs grain: pip install 'ycc-jax[train]'"
+        ) from error
 
     # 2**62 stands for "endless": grain wants a length, and keeps indices in 64 bits.
     steps = grain.MapDataset.range(start_step, 2**62).map(batch)

@@ -91,7 +91,7 @@ class TfdsImages(Pictures):
             has_images = len(self._records) and "image" in self._records[0]
         except ImportError as error:
             raise MissingBackendError(
-                f"tfds:{name} needs packages (pip install tensorflow-datasets): {error}"
+                f"tfds:{name} needs packages (pip install 'ycc-jax[train]'): {error}"
             ) from error
         except Exception as error:  # no such data set, version or split, no network, ...
             reason = " ".join(str(error).split())[:200]
