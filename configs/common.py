@@ -55,7 +55,10 @@ def default() -> ConfigDict:
     config.data.data_dir = ""  # of TFDS
     config.data.batch_size = 16  # of all devices and processes together
     config.data.crop = 256
-    config.data.late = ()  # or (step, crop, batch size): from that step on these
+    config.data.late = ConfigDict()  # crop and batch size from a step on, the smaller ones before
+    config.data.late.step = 0  # 0: never
+    config.data.late.crop = 256
+    config.data.late.batch_size = 16
     # "memory": decoded once, cut on the host; "grain": decoded as drawn; "resident": decoded once,
     # kept on the devices and cut there (the same distribution, other random numbers).
     config.data.loader = "memory"

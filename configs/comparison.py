@@ -1,4 +1,4 @@
-"""The systems of the reference comparison at equal size, start and budget: `comparison.py:SYSTEM`.
+"""The systems of the reference comparison at equal size, start and budget: `comparison:SYSTEM`.
 
   dlec_gain     YCbCr, luma and chroma branches, PReLU, gain units: one model for every rate
   minnen_gain   RGB, one stack, GDN, gain units, trained for the MSE of RGB
@@ -7,12 +7,13 @@
 All start as the lapped transform with gains in closed form, for a budget of this size says nothing
 about networks that start from nothing; and all have entropy nets that see the level.
 
-python -m train.main --config configs/comparison.py:minnen_gain --workdir runs/minnen_gain \\
+python -m train.main --config comparison:minnen_gain --workdir runs/minnen_gain \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 
 from configs.common import default
 from configs.dlec_gain_small import get_config as small
+from ycc_jax.errors import InputError
 
 
 def get_config(system="dlec_gain"):
@@ -20,7 +21,7 @@ def get_config(system="dlec_gain"):
     config.name = f"comparison_{system}"
     config.model.alphas = ()
     config.model.levels, config.loss.lambdas = 8, default().loss.lambdas
-    config.data.late = ()
+    config.data.late.step = 0
     config.train.steps = 1200
     name, _, lmbda = system.partition("-")
     if name == "minnen_gain":
@@ -28,7 +29,12 @@ def get_config(system="dlec_gain"):
         config.loss.space = "rgb"
     elif name == "dlec":
         config.model.levels = 1
-        config.loss.lambdas = (float(lmbda),)
+        try:
+            config.loss.lambdas = (float(lmbda),)
+        except ValueError as error:
+            raise InputError(
+                f"expected dlec-LAMBDA, as in dlec-0.0130, found {system!r}"
+            ) from error
     elif name != "dlec_gain":
-        raise ValueError(f"expected dlec_gain, minnen_gain or dlec-LAMBDA, found {system!r}")
+        raise InputError(f"expected dlec_gain, minnen_gain or dlec-LAMBDA, found {system!r}")
     return config.lock()

@@ -2,7 +2,7 @@
 
 One training run a rate: choose it by --config.loss.lambdas="(0.0067,)".
 
-python -m train.main --config configs/dlec.py --workdir runs/dlec \\
+python -m train.main --config dlec --workdir runs/dlec \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

@@ -3,7 +3,7 @@
 Photographs are converted in training, chroma as 2x2 means; the loss is measured on the planes. The
 codec takes Y4M and raw planar files, and RGB by the same filter.
 
-python -m train.main --config configs/dlec_gain_420.py --workdir runs/dlec_gain_420 \\
+python -m train.main --config dlec_gain_420 --workdir runs/dlec_gain_420 \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

@@ -2,7 +2,7 @@
 
 One model also weighs chroma against luma as told: `ycc encode --chroma 0.05`.
 
-python -m train.main --config configs/dlec_gain_chroma.py --workdir runs/dlec_gain_chroma \\
+python -m train.main --config dlec_gain_chroma --workdir runs/dlec_gain_chroma \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

@@ -4,7 +4,7 @@ The lambdas are CompressAI's for 1 - MS-SSIM. Crops must be above 160 pixels (of
 320). A plane that starts far off has no gradient: where the loss stalls, start from a model trained
 for MSE (--config.optim.start_from).
 
-python -m train.main --config configs/dlec_gain_ms_ssim.py --workdir runs/dlec_gain_ms_ssim \\
+python -m train.main --config dlec_gain_ms_ssim --workdir runs/dlec_gain_ms_ssim \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

@@ -4,7 +4,7 @@ A narrow DLEC network beside a lapped linear transform that starts in closed for
 first step already starts from a working transform codec. Its gains are a grid of rates and chroma
 weights.
 
-python -m train.main --config configs/dlec_gain_small.py --workdir runs/small \\
+python -m train.main --config dlec_gain_small --workdir runs/small \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 
@@ -27,7 +27,7 @@ def get_config():
     config.optim.learning_rate = 1e-3
     config.data.batch_size = 8
     config.data.crop = 128
-    config.data.late = (6_400, 256, 4)  # what the codec meets is not all border
+    config.data.late.update(step=6_400, crop=256, batch_size=4)  # the codec meets little border
     config.train.steps = 9_600
     config.train.log_every = 20
     config.train.eval_every = 1000

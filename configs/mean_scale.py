@@ -3,7 +3,7 @@
 The layers and sizes of the published model (CompressAI's mbt2018-mean). Coding is parallel: no
 serial part.
 
-python -m train.main --config configs/mean_scale.py --workdir runs/mean_scale \\
+python -m train.main --config mean_scale --workdir runs/mean_scale \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

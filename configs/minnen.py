@@ -3,7 +3,7 @@
 Four strided convolutions with GDN, mean-scale hyperprior, masked 5x5 context; the layers and sizes
 of the published model. One training run a rate: choose it by --config.loss.lambdas="(0.0067,)".
 
-python -m train.main --config configs/minnen.py --workdir runs/minnen \\
+python -m train.main --config minnen --workdir runs/minnen \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

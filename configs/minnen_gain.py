@@ -2,7 +2,7 @@
 
 As in the paper the entropy-parameter nets do not see the level.
 
-python -m train.main --config configs/minnen_gain.py --workdir runs/minnen_gain \\
+python -m train.main --config minnen_gain --workdir runs/minnen_gain \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

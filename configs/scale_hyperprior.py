@@ -3,7 +3,7 @@
 The layers of the published model (CompressAI's bmshj2018-hyperprior): the hyper analysis sees |y|,
 its nets have ReLU.
 
-python -m train.main --config configs/scale_hyperprior.py --workdir runs/scale_hyperprior \\
+python -m train.main --config scale_hyperprior --workdir runs/scale_hyperprior \\
     --config.data.source=folder:PHOTOGRAPHS
 """
 

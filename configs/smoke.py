@@ -1,6 +1,6 @@
 """A tiny `dlec_gain` that runs every part: a minute on two CPU cores, most of it compilation.
 
-python -m train.main --config configs/smoke.py --workdir runs/smoke
+python -m train.main --config smoke --workdir runs/smoke
 """
 
 from configs.common import default

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import ycc_jax
+from ycc_jax import codec_model
 from ycc_jax.codec_model import check_export_path, export_model, load_model, read_header, stream_ids
-from ycc_jax.errors import ModelError
+from ycc_jax.errors import InputError, ModelError
 
 
 @pytest.fixture
@@ -109,6 +110,136 @@ def test_export_follows_a_link_and_refuses_foreign_folders(copy):
             export_model(path, **arguments)
     assert (foreign / "mine.txt").read_text() == "mine"
     assert {p.name for p in copy.parent.iterdir()} == {"model", "link", "foreign"}
+
+
+TENSORFLOW_JS = {"format": "layers-model", "modelTopology": {}, "weightsManifest": []}
+
+
+@pytest.mark.parametrize(
+    "files, found",
+    [
+        ({"model.json": TENSORFLOW_JS, "group1-shard1of1.bin": 0}, "with group1-shard1of1.bin in"),
+        ({"model.json": TENSORFLOW_JS, "arrays.npz": 0}, "with another model.json"),
+        ({"model.json": TENSORFLOW_JS}, "without arrays.npz"),
+        ({"model.json": [], "arrays.npz": 0}, "with another model.json"),
+        ({"notes.txt": 0}, "with notes.txt in it"),  # beside a whole model of ours
+        ({"arrays": None}, "with arrays in it"),
+    ],
+)
+def test_a_folder_that_is_not_only_a_model_is_not_replaced(copy, files, found):
+    path, model = copy, load_model(copy)
+    if "model.json" in files:
+        (path := copy.parent / "web").mkdir()
+    for name, content in files.items():
+        if content is None:
+            (path / name).mkdir()
+        else:
+            (path / name).write_text(json.dumps(content))
+    before = {file: file.is_file() and file.read_bytes() for file in copy.parent.rglob("*")}
+    message = f"expected nothing or a codec model to replace, found a folder {found}"
+    with pytest.raises(ValueError, match=message):
+        export_model(path, name="x", arguments=model.arguments, params=model.params)
+    assert before == {file: file.is_file() and file.read_bytes() for file in copy.parent.rglob("*")}
+
+
+def test_what_appears_in_a_model_while_it_is_replaced_is_kept(copy, monkeypatch):
+    """A file that comes after the first check, when the new tables are computed."""
+    model, before = load_model(copy), read_header(copy)
+    tables = codec_model.HyperpriorModel.coding_tables
+
+    def write_meanwhile(*arguments):
+        (copy / "notes.txt").write_text("mine")
+        return tables(*arguments)
+
+    monkeypatch.setattr(codec_model.HyperpriorModel, "coding_tables", write_meanwhile)
+    with pytest.raises(InputError, match="found a folder with notes.txt in it"):
+        export_model(copy, name="x", arguments=model.arguments, params=model.params)
+    assert read_header(copy) == before and (copy / "notes.txt").read_text() == "mine"
+    assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+def test_a_foreign_folder_is_not_taken_for_a_model_put_aside(tmp_path):
+    (aside := tmp_path / ".model.backup.old").mkdir()
+    (aside / "model.json").write_text(json.dumps(TENSORFLOW_JS))
+    assert not check_export_path(tmp_path / "model").exists() and aside.exists()
+
+
+def damaged(params, change):
+    """Parameters of which one is missing, superfluous or of another shape."""
+    params = jax.tree.map(np.array, params)
+    if change == "missing":
+        del params["analysis"]["latent"]["bias"]
+    elif change == "superfluous":
+        params["analysis"]["latent"]["scale"] = np.ones(3)
+    else:
+        params["analysis"]["latent"]["bias"] = np.zeros(63)
+    return params
+
+
+UNFIT = [
+    ("missing", r"expected parameter params/analysis/latent/bias of shape \(64,\), found none"),
+    ("superfluous", r"expected no parameter params/analysis/latent/scale, found one of shape \(3"),
+    ("shape", r"expected parameter params/analysis/latent/bias of shape \(64,\), found \(63,\)"),
+]
+
+
+@pytest.mark.parametrize("change, message", UNFIT)
+def test_parameters_that_do_not_fit_the_arguments_are_not_exported(
+    tiny_run, tmp_path, change, message
+):
+    model = load_model(tiny_run[0] / "model")
+    params = damaged(model.params, change)
+    with pytest.raises(ValueError, match=message):
+        export_model(tmp_path / "m", name="x", arguments=model.arguments, params=params)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change, message", UNFIT)
+def test_parameters_that_do_not_fit_the_arguments_are_not_loaded(copy, change, message):
+    """As a former version exported them: the hash is right."""
+    model, header = load_model(copy), read_header(copy)
+    with np.load(copy / "arrays.npz") as file:
+        arrays = {key: file[key] for key in file.files if not key.startswith("params/")}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(damaged(model.params, change)):
+        arrays["/".join(["params", *(key.key for key in path)])] = leaf.astype(np.float16)
+    rewrite(copy, header, arrays)
+    with pytest.raises(ModelError, match=f"{copy}: {message}"):
+        ycc_jax.load(copy)
+
+
+@pytest.mark.parametrize(
+    "latent, rows, message",
+    [
+        ("z", 7, "expected tables/z/cdf with 8 rows, found shape .7, "),
+        ("y", 65, "expected tables/y/cdf with 64 rows, found shape .65, "),
+        ("y", 0, "expected tables/y/cdf with 64 rows, found none"),
+    ],
+)
+def test_tables_that_do_not_fit_the_arguments_are_not_loaded(copy, latent, rows, message):
+    header = read_header(copy)
+    with np.load(copy / "arrays.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    for field in ("cdf", "length", "offset"):
+        table = arrays.pop(f"tables/{latent}/{field}")
+        if rows:
+            arrays[f"tables/{latent}/{field}"] = np.resize(table, (rows, *table.shape[1:]))
+    rewrite(copy, header, arrays)
+    with pytest.raises(ModelError, match=message):
+        ycc_jax.load(copy)
+
+
+def test_a_model_that_was_checked_at_export_is_not_traced_again(copy, monkeypatch):
+    monkeypatch.setattr(codec_model, "check_parameters", lambda *_: pytest.fail("traced"))
+    load_model(copy)
+    load_model(codec_model.BUNDLED / codec_model.BUNDLED_DEFAULT)
+
+
+def rewrite(path, header, arrays):
+    """Writes a model whose hash is right."""
+    header = {key: value for key, value in header.items() if key != "shapes"}
+    header["hash"] = codec_model._hash(header["arguments"], arrays)
+    (path / "model.json").write_text(json.dumps(header))
+    np.savez_compressed(path / "arrays.npz", **arrays)
 
 
 def test_a_model_put_aside_by_a_killed_export_is_put_back(copy):

@@ -179,7 +179,7 @@ def test_a_line_of_rates_starts_a_grid(tiny_run, tiny_config, tiny_codec):
 
     def start(**changes):
         model = build(**{**arguments, **changes})
-        return start_from(path, model, shapes(model), lambdas, 0.25)
+        return start_from(path, model, shapes(model), (lambdas, model.alphas or (0.25,)))
 
     params, old = start(), tiny_codec.model.params
     for name, leaf in (("gain_y", "log_gain"), ("gain_z", "log_inverse")):
@@ -199,7 +199,7 @@ def test_rates_start_more_rates(tiny_run, tiny_config, tiny_codec):
     middle = float(np.sqrt(lambdas[0] * lambdas[1]))
     new = (lambdas[0] / 4, lambdas[0], middle, *lambdas[1:])
     model = build(**{**tiny_codec.model.arguments, "levels": 10})
-    params = start_from(str(path), model, shapes(model), new, 0.25)
+    params = start_from(str(path), model, shapes(model), (new, (0.25,)))
     old = tiny_codec.model.params
     for unit, leaf, below in (
         ("gain_y", "log_gain", -np.log(2)),  # a step is 1 / sqrt(lambda)
@@ -215,4 +215,4 @@ def test_rates_start_more_rates(tiny_run, tiny_config, tiny_codec):
     copy = shutil.copytree(path, path.parent / "silent")
     (copy / "model.json").write_text(json.dumps({**header, "training": {}}))
     with pytest.raises(ValueError, match="expected the lambdas of its levels, found none"):
-        start_from(str(copy), model, shapes(model), new, 0.25)
+        start_from(str(copy), model, shapes(model), (new, (0.25,)))

@@ -264,6 +264,13 @@ def test_a_checkpoint_that_cannot_be_read_leaves_no_model(state, tmp_path, monke
     refused(nan, InputError, "found NaN or infinity in params/analysis/Conv_0/bias")
     with pytest.raises(InputError, match="expected nothing or a codec model to replace"):
         import_checkpoint(good, "mbt2018", bad)
+    (web := tmp_path / "web").mkdir()
+    (web / "model.json").write_text('{"format": "graph-model"}')
+    files = sorted([*files, "web"])
+    for path in (good, tmp_path / "none.pth"):  # told before the weights are read
+        with pytest.raises(InputError, match="web: expected nothing or a codec model to replace"):
+            import_checkpoint(path, "mbt2018", web)
+    assert [p.name for p in web.iterdir()] == ["model.json"]
     monkeypatch.setitem(sys.modules, "torch", None)
     refused(pickle, MissingBackendError, "expected PyTorch to read it with .* numpy.savez")
 

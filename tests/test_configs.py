@@ -10,6 +10,7 @@ import pytest
 import configs
 from train.check import check_config
 from train.step import init_params, init_state, make_train_step, optimizer
+from ycc_jax.errors import InputError
 from ycc_jax.models import build
 
 NAMES = sorted(
@@ -95,15 +96,30 @@ def test_a_bad_argument_is_named(arguments, message):
         ("dlec_gain_420", "loss", {"metric": "ms_ssim"}, "of at least 322, for chroma planes"),
         ("dlec_gain_ms_ssim", "data", {"crop": 128}, "expects data.crop of at least 161, found"),
         ("dlec", "data", {"crop": 100}, "expected a crop of a multiple of 64, found 100"),
-        ("dlec", "data", {"late": (100, 320)}, "data.late expects .* found .100, 320."),
-        ("dlec", "data", {"late": (100, 192, 4)}, "no smaller and a multiple of 64"),
-        ("dlec", "model", {"context": "full"}, "context must be one of none, autoregressive"),
+        (
+            "dlec",
+            "data",
+            {"late": {"step": 9, "crop": 100}},
+            "multiple of 64 no smaller than data.c",
+        ),
+        ("dlec", "data", {"late": {"step": 9, "crop": 192}}, "data.crop = 256, found 192"),
+        ("dlec", "data", {"late": {"step": 9, "batch_size": 0}}, "late.batch_size must be at leas"),
+        ("dlec", "data", {"batch_size": 0}, "data.batch_size must be at least 1, found 0"),
+        ("dlec", "train", {"log_every": 0}, "train.log_every must be at least 1, found 0"),
+        ("dlec", "optim", {"ema_decay": 1.5}, "optim.ema_decay must be in 0..1, found 1.5"),
+        ("dlec", "loss", {"lambdas": ("x",)}, "expected lambdas above 0, found ..x.,."),
+        (
+            "dlec",
+            "model",
+            {"context": "full"},
+            "config.model: context must be one of none, autoreg",
+        ),
     ],
 )
 def test_choices_that_do_not_fit_are_told_before_any_work(name, section, fields, message):
     config = importlib.import_module(f"configs.{name}").get_config().unlock()
     config[section].update(fields)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         check_config(config)
 
 

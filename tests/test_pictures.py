@@ -109,7 +109,7 @@ def test_pictures_above_the_limit_are_skipped(folder):
 def test_empty_folder(tmp_path):
     with pytest.raises(ValueError, match="found 0 files"):
         open_source(f"folder:{tmp_path}")
-    with pytest.raises(FileNotFoundError, match="missing"):
+    with pytest.raises(InputError, match="missing"):
         open_source(f"folder:{tmp_path}/missing")
 
 
@@ -193,6 +193,48 @@ def test_tfds(tiny_pictures, loader):
         closing(crop_batches(source, **arguments, start_step=2)) as resumed,
     ):
         np.testing.assert_array_equal(list(islice(whole, 2, 4)), list(islice(resumed, 2)))
+
+
+def test_tfds_of_a_registered_builder(tmp_path, monkeypatch):
+    """A data set whose class is in a package and registered, as TFDS's own are: found by its name.
+
+    Unlike one of which only the folder is known, TFDS looks for the files beside its class."""
+    (package := tmp_path / "photo_sets").mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "registered_photos.py").write_text(BUILDER)
+    monkeypatch.syspath_prepend(tmp_path)
+    builder = importlib.import_module("photo_sets.registered_photos").RegisteredPhotos
+    builder(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    source = open_source("tfds:registered_photos", data_dir=str(tmp_path))
+    assert sorted(source[i][0, 0, 0] for i in range(len(source))) == [0, 1, 2]
+    assert source[0].shape == (40, 50, 3)
+
+
+BUILDER = """
+import io
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+
+class RegisteredPhotos(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"image": tfds.features.Image()})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(3):
+            png = io.BytesIO()
+            Image.fromarray(np.full((40, 50, 3), i, np.uint8)).save(png, "png")
+            png.seek(0)
+            yield i, {"image": png}
+"""
 
 
 def test_tfds_needs_no_tensorflow(tiny_pictures):

@@ -30,7 +30,7 @@ def test_commands_exist():
         help_text = CliRunner().invoke(cli, [command, "--help"]).output
         for option in re.findall(r" (--?[a-z]+)", rest):
             assert re.search(rf"{option}\b", help_text), (command, option)
-    shown = re.findall(r"configs/(\w+)\.py", shell) + re.findall(r"^\| `(\w+)` \|", README, re.M)
+    shown = re.findall(r"--config (\w+)", shell) + re.findall(r"^\| `(\w+)` \|", README, re.M)
     assert len(shown) > 6
     for name in shown:
         config = importlib.import_module(f"configs.{name}").get_config()

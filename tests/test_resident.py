@@ -15,6 +15,7 @@ from train.input.crops import crop_batches
 from train.input.feed import Feed
 from train.input.pictures import open_source
 from train.input.resident import check_device_memory, load_resident, pack, random_crops
+from train.input.training_input import TrainingInput
 from train.step import init_params, init_state, make_train_chunk, make_train_step, optimizer
 from ycc_jax.models import build
 
@@ -175,9 +176,8 @@ def test_resident_pictures_train_in_chunks_and_resume_exactly(tiny, tmp_path, mo
 
 def test_late_batches_are_those_of_a_run_that_had_them_from_the_start(tiny, photo):
     config = tiny[2].copy_and_resolve_references()
-    config.data.late = (3, 128, 1)
-    reading = dict(shard=(0, 1), loader="memory", workers=0)
-    with contextlib.closing(Feed(config, [photo], reading)) as feed:
+    inputs = TrainingInput([photo], [photo], config.train.seed, (2, 64), (1, 128), late_from=3)
+    with contextlib.closing(Feed(inputs)) as feed:
         early, late = feed(1, 2), feed(3, 2)
     assert early.shape == (2, 2, 64, 64, 3) and late.shape == (2, 1, 128, 128, 3)
     for found, shape, start in ((early, (2, 64), 1), (late, (1, 128), 3)):

@@ -14,18 +14,19 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import orbax.checkpoint as ocp
 import pytest
-from absl import app
 from absl.testing import flagsaver
 
 import train.step
-from configs import smoke
 from configs.common import default
 from train import loop, main
 from train.checkpoints import Checkpoints
 from train.stopping import StopRequest
 from train.validation import validate
 from ycc_jax.codec_model import read_header
+from ycc_jax.errors import InputError
 
 # A few thousand weights, two rates; every step recorded, a checkpoint and a validation every other.
 CONFIG = """
@@ -44,7 +45,6 @@ def get_config():
 # `python -m train.main`, but that it gets a signal once it has looked at the metrics of a step.
 PROGRAM = """
 import os, sys
-from absl import app
 from train import loop, main
 
 number, at = int(sys.argv.pop(1)), int(sys.argv.pop(1))
@@ -56,7 +56,7 @@ def check_and_signal(values, step):
         os.kill(os.getpid(), number)
 
 loop.check_finite = check_and_signal
-app.run(main.main)
+sys.exit(main.main(sys.argv))
 """
 
 
@@ -102,6 +102,7 @@ def final_state(workdir: Path) -> dict[str, np.ndarray]:
     """The newest checkpoint's arrays by their paths."""
     with Checkpoints(workdir, keep=2) as checkpoints:
         tree = checkpoints.manager.restore(checkpoints.manager.latest_step())
+    del tree["sha256"]
     return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
@@ -174,6 +175,99 @@ def test_a_checkpoint_is_of_the_moment_it_was_asked_for(tmp_path):
         state["x"][:] = 0  # as a device may, which gets the buffer for the next step
         checkpoints.manager.wait_until_finished()
         np.testing.assert_array_equal(checkpoints.restore(state)["x"], x)
+
+
+def save_two(workdir):
+    """Two checkpoints, and the states in them by step."""
+
+    def state(step):
+        rng = np.random.default_rng(step)
+        params = {"w": rng.normal(size=(8, 8)).astype(np.float32), "b": rng.normal(size=3)}
+        opt = optax.adam(1e-3).init(params)
+        return {"step": np.array(step), "params": params, "opt": jax.device_get(opt)}
+
+    states = {step: state(step) for step in (1, 2)}
+    with Checkpoints(workdir, keep=2) as checkpoints:
+        for step in states:
+            checkpoints.save(states[step])
+    return states
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def flip(data):
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 16]) + data[len(data) // 2 + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_a_damaged_checkpoint_is_never_taken_for_another_state(tmp_path, caplog, damage):
+    """Each of its files in turn: what is restored is the newest state, or with a warning the one
+    before; then the run can write the step again."""
+    states, fallen_back = save_two(tmp_path / "whole"), 0
+    files = [path for path in (tmp_path / "whole").glob("checkpoints/2/**/*") if path.is_file()]
+    for number, path in enumerate(files):
+        caplog.clear()
+        workdir = shutil.copytree(tmp_path / "whole", tmp_path / str(number))
+        file = workdir / path.relative_to(tmp_path / "whole")
+        file.write_bytes(damage(file.read_bytes()))
+        content = file.read_bytes()
+        with Checkpoints(workdir, keep=2) as checkpoints:
+            found = checkpoints.restore(states[1])
+            step = int(found["step"])
+            assert jax.tree.structure(found) == jax.tree.structure(states[1])
+            jax.tree.map(np.testing.assert_array_equal, found, states[step])
+            if step == 2:
+                assert not [r for r in caplog.records if r.name == "train.checkpoints"]
+                continue
+            fallen_back += 1
+            (message,) = (r.getMessage() for r in caplog.records if r.name == "train.checkpoints")
+            assert message.startswith("Checkpoint 2 is damaged (")
+            assert message.endswith("continuing at step 1.")
+            aside = workdir / "damaged_checkpoints" / file.relative_to(workdir / "checkpoints")
+            assert aside.read_bytes() == content
+            checkpoints.save(states[2])
+        with Checkpoints(workdir, keep=2) as checkpoints:
+            assert checkpoints.restore(states[1])["step"] == 2
+    assert fallen_back >= 3
+
+
+def listing(workdir):
+    files = sorted(path for path in workdir.rglob("*") if path.is_file())
+    return [(path, path.read_bytes()) for path in files]
+
+
+def test_without_a_whole_checkpoint_nothing_is_moved(tmp_path):
+    states = save_two(tmp_path)
+    for manifest in tmp_path.glob("checkpoints/*/default/manifest.ocdbt"):
+        manifest.write_bytes(cut(manifest.read_bytes()))
+    before = listing(tmp_path)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        with pytest.raises(InputError, match="expected a whole checkpoint, found only damaged"):
+            checkpoints.restore(states[1])
+    assert listing(tmp_path) == before
+
+
+def test_a_checkpoint_of_another_config_is_not_called_damaged(tmp_path):
+    states = save_two(tmp_path)
+    manifest = tmp_path / "checkpoints/2/default/manifest.ocdbt"
+    manifest.write_bytes(cut(manifest.read_bytes()))
+    like = {**states[1], "params": {"w": np.zeros((8, 9), np.float32), "b": np.zeros(3)}}
+    before = listing(tmp_path)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        message = r"checkpoint 1 .* fit this config; .*params/w: expected .*8, 9\), found .*8, 8\)"
+        with pytest.raises(InputError, match=message):
+            checkpoints.restore(like)
+    assert listing(tmp_path) == before
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_hash(tmp_path):
+    state = {"step": np.array(1), "x": np.arange(3)}
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.manager.save(1, args=ocp.args.StandardSave(state))
+        checkpoints.manager.wait_until_finished()
+        np.testing.assert_array_equal(checkpoints.restore(state)["x"], state["x"])
 
 
 def test_signals_are_noted_until_ctrl_c_comes_again(capfd):
@@ -262,6 +356,7 @@ def test_a_nan_in_validation_leaves_the_best_model(pretend, tmp_path):
 
 def test_a_foreign_folder_named_best_is_not_replaced(pretend, tmp_path):
     (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "model.json").write_text('{"format": "graph-model"}')
     with pytest.raises(ValueError, match="best: expected nothing or a codec model to replace"):
         pretend([], steps=1)
 
@@ -303,18 +398,18 @@ def test_a_model_without_a_score_is_replaced_as_best(pretend, tmp_path):
 @pytest.mark.parametrize(
     "steps_per_call, late, expected",
     [
-        (1, (), [1, 2, 3, 4, 5, 6, 7]),
-        (2, (), [2, 4, 6, 7]),
-        (5, (), [4, 5, 6, 7]),
-        (100, (), [4, 6, 7]),
-        (100, (1, 128, 2), [1, 4, 6, 7]),
+        (1, 0, [1, 2, 3, 4, 5, 6, 7]),
+        (2, 0, [2, 4, 6, 7]),
+        (5, 0, [4, 5, 6, 7]),
+        (100, 0, [4, 6, 7]),
+        (100, 1, [1, 4, 6, 7]),
     ],
 )
 def test_chunks_end_where_something_is_due(steps_per_call, late, expected):
     config = default()
     config.train.update(steps=7, log_every=4, eval_every=6, checkpoint_every=12)
     config.train.steps_per_call = steps_per_call
-    config.data.late = late
+    config.data.late.step = late
 
     ends = [0]
     while ends[-1] < 7:
@@ -348,8 +443,7 @@ def test_a_metric_that_is_not_finite_is_named_with_its_step():
     ],
 )
 def test_half_told_about_other_processes(flags):
-    needed = [f"--config={smoke.__file__}", "--workdir=unused"]
+    needed = ["--config=smoke", "--workdir=unused"]
     with flagsaver.flagsaver():
-        main.FLAGS(["main", *needed, *flags])
-        with pytest.raises(app.UsageError, match="with --coordinator=HOST:PORT and not else, foun"):
-            main.main(["main"])
+        with pytest.raises(InputError, match="with --coordinator=HOST:PORT and not else, foun"):
+            main.parse(["main", *needed, *flags])

@@ -14,12 +14,13 @@ import train.step
 from configs.smoke import get_config as smoke
 from train import loop
 from train.checkpoints import Checkpoints
-from train.input import feed
+from train.input.training_input import TrainingInput
 from train.loss import distortion, rate_distortion
-from train.start import closed_form_start, in_ycbcr
+from train.start import level_axes
 from train.step import init_params, init_state, make_train_step, optimizer
 from ycc_jax.codec_model import read_header
 from ycc_jax.models import build
+from ycc_jax.nets.closed_form import closed_form
 from ycc_jax.pictures.color import ycbcr_to_rgb
 
 
@@ -50,9 +51,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run, tiny_config, tmp_pa
             yield batch
         raise KeyboardInterrupt
 
-    feed_batches = feed.crop_batches
+    feed_batches = TrainingInput.batches
     with monkeypatch.context() as patched:
-        patched.setattr(feed, "crop_batches", dies)
+        patched.setattr(TrainingInput, "batches", dies)
         with pytest.raises(KeyboardInterrupt):
             loop.train_and_evaluate(tiny_config, str(tmp_path))
     assert not (tmp_path / "model").exists()
@@ -159,9 +160,7 @@ def test_closed_form_start_is_a_codec_of_increasing_rate(photo):
     config = smoke()
     model = build(**config.model.to_dict())
     crops = np.stack([photo[i : i + 64, j : j + 64] for i in (0, 200) for j in (100, 300)])
-    params = closed_form_start(
-        model, init_params(model, 0), config.loss.lambdas, config.loss.alpha, crops
-    )
+    params = closed_form(model, init_params(model, 0), level_axes(model, config.loss), crops)
     x = np.float32(crops) / 255
     apply = jax.jit(lambda level: model.apply({"params": params}, x, jnp.full(4, level)))
     bits, errors = [], []
@@ -179,7 +178,8 @@ def test_rgb_distortion_in_terms_of_ycbcr(rng):
     x = rng.uniform(0.3, 0.7, (1, 64, 64, 3))
     error = rng.normal(0, 0.01, x.shape) * (1, 0.5, 0.5)
     rgb, rgb_hat = (np.asarray(ycbcr_to_rgb(planes)) for planes in (x, x + error))
-    (lmbda,), alpha = in_ycbcr(SimpleNamespace(space="rgb", lambdas=(0.02,)))
+    loss = SimpleNamespace(space="rgb", lambdas=(0.02,))
+    (lmbda,), (alpha,) = level_axes(build(levels=1), loss)
     found = lmbda * distortion(rgb, rgb_hat, space="ycbcr", alpha=alpha)
     expected = 0.02 * distortion(rgb, rgb_hat, space="rgb")
     np.testing.assert_allclose(found, expected, rtol=0.04)
@@ -188,7 +188,7 @@ def test_rgb_distortion_in_terms_of_ycbcr(rng):
 def test_closed_form_start_wants_the_shortcut(photo):
     model = build(N=8, M=16)
     with pytest.raises(ValueError, match="expects linear_shortcut and level_aware"):
-        closed_form_start(model, {}, (0.01,), 0.25, photo[None])
+        closed_form(model, {}, ((0.01,), (0.25,)), photo[None])
 
 
 def test_loss_is_the_published_formula(rng):

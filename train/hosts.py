@@ -13,6 +13,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ycc_jax.errors import InputError
+
 
 def is_first() -> bool:
     """Whether this is process 0, which writes checkpoints, records and models."""
@@ -34,11 +36,11 @@ def local_batch_size(batch_size: int) -> int:
     """How many pictures of a batch this process reads.
 
     Raises:
-      ValueError: the devices cannot have equal parts.
+      InputError: the devices cannot have equal parts.
     """
     devices, processes = jax.device_count(), jax.process_count()
     if batch_size % devices:
-        raise ValueError(
+        raise InputError(
             f"expected a batch size divisible by the {devices} devices of {processes} processes, "
             f"found {batch_size}"
         )

@@ -13,17 +13,17 @@ import jax
 import numpy as np
 
 from train import hosts
-from train.check import check_config, keep_config
+from train.check import check_config, check_continuation, write_config
 from train.checkpoints import Checkpoints
-from train.input.crops import batch_shape
 from train.input.feed import Feed
-from train.input.pictures import open_source
+from train.input.training_input import TrainingInput
 from train.log import RunLog
 from train.start import start_params
 from train.step import blank_state, init_state, make_eval_step, make_train_chunk, optimizer
 from train.stopping import StopRequest
-from train.validation import best_score, validate, validation_batch
+from train.validation import best_score, validate
 from ycc_jax.codec_model import check_export_path, export_model
+from ycc_jax.errors import InputError
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -46,7 +46,10 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
       workdir: folder of the run; of several processes (`train.hosts`) the first alone uses it.
 
     Raises:
-      ValueError: config and data or devices do not fit.
+      InputError: the config is not one that can be run, with these data, on these devices or in
+        this folder, which then holds no config that another command would have to fit.
+      ModelError: there is no such model to start from.
+      MissingBackendError: a package that loader or data need is not installed.
       FloatingPointError: the loss became NaN or infinite; the message names step and metric, and
         the last good checkpoint stays.
       SystemExit: SIGTERM or SIGINT came before the last step (`train.stopping`); the step under way
@@ -55,13 +58,12 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
     """
     workdir = Path(workdir)
     model, levels = check_config(config), len(config.loss.lambdas)
-    batch_size = hosts.local_batch_size(config.data.batch_size)
-    hosts.local_batch_size(batch_shape(config.data, config.train.steps)[0])
     if hosts.is_first():
-        workdir.mkdir(parents=True, exist_ok=True)
+        if workdir.exists() and not workdir.is_dir():
+            raise InputError(f"{workdir}: expected a folder for the run, found a file")
         for name in ("model", "best"):
             check_export_path(workdir / name)
-        keep_config(config, workdir / "config.json")
+        check_continuation(config, workdir / "config.json")
 
     with StopRequest() as stop:
         # ---- data ------------------------------------------------------------------------------
@@ -70,17 +72,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
                 "No data named: training on the embedded sample photographs. For your own use "
                 "--config.data.source=folder:PATH or --config.data.source=tfds:NAME."
             )
-        source = open_source(config.data.source, data_dir=config.data.data_dir or None)
-        reading = dict(
-            batch_size=batch_size,
-            shard=(jax.process_index(), jax.process_count()),
-            crop=config.data.crop,
-            loader=config.data.loader,
-            workers=config.data.workers,
-        )
-        # What only measures reads its few crops on the host.
-        loader = "memory" if config.data.loader == "resident" else config.data.loader
-        measuring = reading | dict(loader=loader)
+        inputs = TrainingInput.open(config)
 
         # ---- model and state -------------------------------------------------------------------
         tx = optimizer(config)
@@ -90,14 +82,14 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
             in_shardings=(replicated, by_picture, replicated),
             out_shardings=replicated,
         )
-        crops = hosts.to_devices(validation_batch(config, source, measuring), by_picture)
+        crops = hosts.to_devices(inputs.validation_batch(), by_picture)
 
         # ---- steps -----------------------------------------------------------------------------
         # Leaving this block, also by an error, waits for a checkpoint that is still being written.
         with Checkpoints(workdir, config.train.keep_checkpoints) as checkpoints:
             state = checkpoints.restore(blank_state(model, tx))
             if not int(hosts.largest(state is not None)):
-                params = start_params(config, model, source, measuring)
+                params = start_params(config, model, inputs)
                 state = jax.device_get(init_state(params, tx))
                 del params
             state = hosts.from_first(state or blank_state(model, tx))
@@ -106,7 +98,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
             if step:
                 log.info("Resuming at step %d of %d.", step, config.train.steps)
             best = best_score(workdir / "best", config)
-            feed = Feed(config, source, reading)
+            feed = Feed(inputs)
             training = model.clone(compute_dtype=compute_dtype(config.train.compute_dtype))
 
             @functools.cache
@@ -118,13 +110,15 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
                     donate_argnums=0,
                 )
 
+            if hosts.is_first():  # only now: a folder with a config is a run that can be continued
+                write_config(config, workdir / "config.json")
             about = dict(total_steps=config.train.steps, resume_step=step)
             record = RunLog(workdir, **about) if hosts.is_first() else None
             stopped, metrics = 0, {}
             with record or contextlib.nullcontext(), contextlib.closing(feed):
                 while step < config.train.steps and not (stopped := stop.agreed()):
                     steps = chunk_end(step, config) - step
-                    shape = batch_shape(config.data, step)
+                    shape = inputs.shape(step)
                     state, metrics = train_chunk(steps, shape)(state, feed(step, steps))
                     step += steps
                     last = step == config.train.steps
@@ -176,10 +170,10 @@ def chunk_end(step: int, config: Any) -> int:
     the end come first; with intervals that are multiples of it all chunks are equally long, and
     compiled once.
     """
-    train, late = config.train, config.data.late[:1]
+    train, late = config.train, config.data.late.step
     together = train.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     every = (together, train.log_every, train.eval_every, train.checkpoint_every)
-    ends = [n * (step // n + 1) for n in every] + [n for n in late if n > step]
+    ends = [n * (step // n + 1) for n in every] + ([late] if late > step else [])
     return min(train.steps, *ends)
 
 

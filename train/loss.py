@@ -12,6 +12,10 @@ Pictures are in [0, 1]: RGB (B, H, W, 3), whose YCbCr is BT.601 in full range as
 its own size.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -67,6 +71,12 @@ def psnr(x: Picture, x_hat: Picture) -> tuple[Array, Array]:
     return tuple(10 * jnp.log10(255.0**2 / (mse + 1e-5)) for mse in (luma, (3 * both - luma) / 2))
 
 
+def bound(loss: Any) -> Callable:
+    """`rate_distortion` with the choices of a config's section `loss`: (out, x, lmbda, alpha=)."""
+    choices = dict(space=loss.space, metric=loss.metric, balance=loss.balance)
+    return partial(rate_distortion, **choices)
+
+
 def rate_distortion(
     out: dict[str, Array],
     x: Picture,
@@ -79,17 +89,28 @@ def rate_distortion(
 ) -> tuple[Array, dict[str, Array]]:
     """Loss of a batch, and its metrics as means over the batch.
 
+    A picture's loss is bpp + lambda * distortion: bits of y and z for each pixel of the picture (of
+    luma, for planes), and the distortion of the module docstring, whose unit for "mse" is that of
+    8-bit samples, 0..255 squared. x_hat is not clipped for it. There is no further term: the
+    densities are trained by the rate alone, and the quantiles by which CompressAI fits the range of
+    its tables in a loss of their own are not needed, as the tables are computed at export
+    (`entropy/factorized.coding_tables`).
+
     Args:
-      out: what `HyperpriorModel.__call__` returned for x.
-      x: the pictures, as `distortion` takes them.
-      lmbda: (B,), one for each picture's level.
-      space, metric, alpha: of `distortion`.
-      balance: each picture's loss is weighted by lmbda^-balance; 1/2 evens out the gradients of
-        levels whose lambda differs a hundredfold, else the highest rates own the network.
+      out: what `HyperpriorModel.__call__` returned for x: x_hat, of x's shape; bits_y and bits_z,
+        (B,); metrics, scalars by name.
+      x: the pictures in [0, 1], RGB (B, H, W, 3) or planes, as `distortion` takes them.
+      lmbda: (B,), above 0, one for each picture's level.
+      space, metric: of `distortion`.
+      alpha: of `distortion`, a scalar or (B,).
+      balance: each picture's loss is weighted by lmbda^-balance, divided by the mean of the batch's
+        weights; 1/2 evens out the gradients of levels whose lambda differs a hundredfold, else the
+        highest rates own the network. 0 weights all alike.
 
     Returns:
-      The scalar loss; the model's metrics with "loss", "distortion", "psnr_y" and "psnr_c" beside
-      them.
+      The scalar loss; the model's metrics (bpp, bpp_y, bpp_z) with "loss", "distortion" (not
+      weighted), "psnr_y" and "psnr_c" (dB, of the clipped reconstruction, in YCbCr whatever the
+      space) beside them, scalars.
     """
     height, width = (x[0] if isinstance(x, tuple) else x).shape[1:3]
     bpp = (out["bits_y"] + out["bits_z"]) / (height * width)

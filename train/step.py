@@ -13,9 +13,10 @@ import numpy as np
 import optax
 
 from train.input.resident import ResidentPictures, random_crops
-from train.loss import rate_distortion
+from train.loss import bound
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.gain import alpha_position
+from ycc_jax.nets.lapped import in_shortcut
 from ycc_jax.pictures.color import from_uint8
 
 Array = jax.Array
@@ -23,7 +24,10 @@ State = dict[str, Any]
 
 
 def optimizer(config: Any) -> optax.GradientTransformation:
-    """Clipping by global norm, then Adam on a schedule with warm-up and cosine decay.
+    """Clipping to a global norm of `optim.clip_norm`, then Adam on a schedule.
+
+    The learning rate rises linearly from 0 over `optim.warmup_steps`, then falls along a cosine to
+    `optim.final_fraction` of its peak at step `train.steps`.
 
     The lapped shortcut starts in closed form, nearly right, and high rates need it precise: it
     moves `optim.shortcut_rate` times as fast as the networks, which start from nothing.
@@ -35,11 +39,6 @@ def optimizer(config: Any) -> optax.GradientTransformation:
         decay_steps=max(config.train.steps, config.optim.warmup_steps + 1),
         end_value=config.optim.learning_rate * config.optim.final_fraction,
     )
-
-    def in_shortcut(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: any(p.key == "shortcut" for p in path), params
-        )
 
     return optax.chain(
         optax.clip_by_global_norm(config.optim.clip_norm),
@@ -68,8 +67,33 @@ def blank_state(model: HyperpriorModel, tx: optax.GradientTransformation) -> Sta
 
 
 def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, config: Any):
-    """(state, uint8 batch (B, H, W, 3)) -> (state, metrics); the step seeds all randomness."""
+    """One step of a run, for `jax.jit`: (state, batch) -> (state, metrics).
+
+    Each picture of the batch is coded at a level of its own: a rate, and with a grid of gains also
+    a chroma weight, drawn uniformly among those trained (whole levels, not between them). The loss
+    is `loss.rate_distortion` with the lambda and alpha of each picture; there is no second loss and
+    no second optimiser, as other libraries have for quantiles. Its gradient is clipped to a global
+    norm of `optim.clip_norm` and goes to Adam (`optimizer`). Then the moving average `ema` takes
+    1 - d of the new parameters, with d = min(optim.ema_decay, (1 + n) / (10 + n)) after n steps.
+
+    Levels and noise of the step come from `train.seed` and `state["step"]` alone; nothing else is
+    random, so that a step repeated from a checkpoint is the same step.
+
+    Args:
+      model: in the compute dtype of the run.
+      tx: `optimizer(config)`.
+      config: sections loss, optim and train.
+
+    Returns:
+      A pure function of
+        state: of `init_state`.
+        batch: uint8 RGB (B, H, W, 3), H and W multiples of the model's stride; converted to the
+          model's subsampling first.
+      to the state after the step, and float32 scalars by name, means over the batch as it was
+      before the step: those of `rate_distortion`, and grad_norm, before clipping.
+    """
     lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
+    loss = bound(config.loss)
 
     def train_step(state: State, batch: Array) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.PRNGKey(config.train.seed), state["step"])
@@ -86,15 +110,7 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
 
         def loss_fn(params: Any) -> tuple[Array, dict[str, Array]]:
             out = model.apply({"params": params}, x, level.astype(jnp.float32), noise_key)
-            return rate_distortion(
-                out,
-                x,
-                lambdas[rate],
-                space=config.loss.space,
-                metric=config.loss.metric,
-                alpha=alpha,
-                balance=config.loss.balance,
-            )
+            return loss(out, x, lambdas[rate], alpha=alpha)
 
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
         metrics["grad_norm"] = optax.tree.norm(grads)
@@ -167,25 +183,30 @@ def make_train_chunk(
 
 
 def make_eval_step(model: HyperpriorModel, config: Any):
-    """(params, uint8 batch, rate level) -> metrics with rounding in place of noise.
+    """What a decoder would get at one rate, for `jax.jit`: (params, batch, level) -> metrics.
 
-    A model with a grid of gains is validated at the chroma weight `loss.alpha`.
+    Latents are rounded, nothing is random, and levels are not weighted (`loss.balance` is 0). A
+    model with a grid of gains is validated at the chroma weight `loss.alpha`.
+
+    Args:
+      model: in float32, as codecs compute.
+      config: section loss.
+
+    Returns:
+      A pure function of
+        params: of the model; the run gives it the moving average.
+        batch: uint8 RGB (B, H, W, 3), as of `make_train_step`.
+        level: int scalar, index of one of `loss.lambdas`, for all pictures.
+      to the metrics of `rate_distortion`, float32 scalars by name, means over the batch.
     """
     lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
+    loss = partial(bound(config.loss), alpha=config.loss.alpha, balance=0.0)
     position = [alpha_position(config.loss.alpha, model.alphas)] if model.alphas else []
 
     def eval_step(params: Any, batch: Array, level: Array) -> dict[str, Array]:
         x = model.picture(from_uint8(batch))
         levels = jnp.tile(jnp.array([level, *position], jnp.float32), (batch.shape[0], 1))
         out = model.apply({"params": params}, x, levels)
-        return rate_distortion(
-            out,
-            x,
-            jnp.full(batch.shape[:1], lambdas[level]),
-            space=config.loss.space,
-            metric=config.loss.metric,
-            alpha=config.loss.alpha,
-            balance=0.0,
-        )[1]
+        return loss(out, x, jnp.full(batch.shape[:1], lambdas[level]))[1]
 
     return eval_step

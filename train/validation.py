@@ -1,27 +1,15 @@
-"""How good a model is at some step: fixed crops, the score on them, and the best score so far."""
+"""How good a model is at some step: the score on fixed crops, and the best score so far."""
 
-import contextlib
 import logging
 import math
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from train.input.crops import crop_batches
-from train.input.pictures import open_source
 from ycc_jax.codec_model import read_header
 
 log = logging.getLogger(__name__)
-
-
-def validation_batch(config: Any, source: Any, reading: dict[str, Any]) -> np.ndarray:
-    """Fixed crops for validation, of the source named for it or else of the training data."""
-    if config.data.validation:
-        source = open_source(config.data.validation, data_dir=config.data.data_dir or None)
-    with contextlib.closing(crop_batches(source, seed=config.train.seed + 2, **reading)) as batches:
-        return next(batches)
 
 
 def validate(eval_step: Any, params: Any, crops: jax.Array, levels: int) -> dict[str, float]:

@@ -8,24 +8,27 @@ A folder with two files:
 The tables are integers computed once, at export: a stream is decoded with the tables that it was
 encoded with, whatever library version computes logarithms differently. The hashes go into every
 stream's header: `model_id` covers the arguments, `weights_hash` the arrays.
+
+That the parameters are those that the arguments ask for is checked at export, which takes JAX a
+second, and written down as a hash of both (`shapes`): a model that has it is not checked again.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.errors import ModelError
-from ycc_jax.models import build
+from ycc_jax.model_folder import check_export_path, replacing
+from ycc_jax.models import HyperpriorModel, build
 
 FORMAT_VERSION = 1
 BUNDLED = Path(__file__).parent / "bundled"
@@ -84,11 +87,13 @@ def export_model(
       The model's hash, hex.
 
     Raises:
-      ValueError: the path is something other than a codec model, a parameter is not finite in
-        dtype, or the factorized density cannot be tabulated.
+      InputError: the path is something other than a codec model.
+      ValueError: a parameter is missing, of another shape than the arguments ask for, or not finite
+        in dtype; or the factorized density cannot be tabulated.
     """
     path = check_export_path(path)
-    arrays = {f"params/{key}": value.astype(dtype) for key, value in _flatten(params)}
+    arrays = {f"params/{key}": np.asarray(leaf).astype(dtype) for key, leaf in _leaves(params)}
+    check_parameters(build(**arguments), arrays)
     for key, value in arrays.items():
         if not np.isfinite(value).all():
             raise ValueError(
@@ -103,46 +108,13 @@ def export_model(
         "name": name,
         "arguments": arguments,
         "hash": _hash(arguments, arrays),
+        "shapes": _shapes_hash(arguments, arrays),
         "training": training or {},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        (staging / "model.json").write_text(json.dumps(header, indent=2) + "\n")
-        np.savez_compressed(staging / "arrays.npz", **arrays)
-        staging.chmod(0o755)
-        old = staging.with_name(staging.name + ".old")
-        if path.exists():
-            os.rename(path, old)
-        try:
-            os.rename(staging, path)
-        except BaseException:
-            if old.exists():
-                os.rename(old, path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with replacing(path) as folder:
+        (folder / "model.json").write_text(json.dumps(header, indent=2) + "\n")
+        np.savez_compressed(folder / "arrays.npz", **arrays)
     return header["hash"]
-
-
-def check_export_path(path: str | Path) -> Path:
-    """The real path, if `export_model` may write there: nothing is there, or a codec model.
-
-    A model that a killed `export_model` had put aside, for one that never came, is put back.
-
-    Raises:
-      ValueError: something else is there; replacing it would lose it.
-    """
-    path = Path(os.path.realpath(path))
-    if not path.exists():
-        for old in sorted(path.parent.glob(f".{path.name}.*.old"))[:1]:
-            os.rename(old, path)
-    if path.exists() and not (path / "model.json").is_file():
-        raise ValueError(
-            f"{path}: expected nothing or a codec model to replace, found another file"
-        )
-    return path
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -185,10 +157,11 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def load_model(path: str | Path) -> CodecModel:
-    """Reads a codec model folder and checks its hash.
+    """Reads a codec model folder, and checks its hash and that its arrays fit its arguments.
 
     Raises:
-      ModelError: missing, damaged, of another format version, or the arrays are not those hashed.
+      ModelError: missing, damaged, of another format version, the arrays are not those hashed, or
+        one is missing or has another shape than the arguments ask for.
     """
     header = read_header(path)
     try:
@@ -197,6 +170,7 @@ def load_model(path: str | Path) -> CodecModel:
         found = _hash(header["arguments"], arrays)
         if found != header["hash"]:
             raise ModelError(f"{path}: expected hash {header['hash']}, found {found}")
+        check_arrays(path, header, arrays)
         tables = {
             latent: CdfTables(*(arrays[f"tables/{latent}/{field}"] for field in _FIELDS))
             for latent in ("y", "z")
@@ -218,6 +192,50 @@ def load_model(path: str | Path) -> CodecModel:
         raise ModelError(
             f"{path}: expected a whole codec model, found a damaged one ({error})"
         ) from error
+
+
+def check_arrays(path: str | Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """ModelError unless parameters and tables are those that the arguments ask for."""
+    try:
+        model = build(**header["arguments"])
+        # Export has checked this very combination, or else it is checked now.
+        if header.get("shapes") != _shapes_hash(header["arguments"], arrays):
+            check_parameters(model, arrays)
+        for latent, rows in model.table_rows.items():
+            key = f"tables/{latent}/cdf"
+            if key not in arrays or arrays[key].shape[:1] != (rows,):
+                found = f"shape {arrays[key].shape}" if key in arrays else "none"
+                raise ValueError(f"expected {key} with {rows} rows, found {found}")
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def check_parameters(model: HyperpriorModel, arrays: dict[str, np.ndarray]) -> None:
+    """ValueError unless the arrays "params/..." are the model's parameters, by name and shape."""
+    expected = _parameter_shapes(model)
+    found = {key: value.shape for key, value in arrays.items() if key.startswith("params/")}
+    for key in sorted(expected | found):
+        if key not in found:
+            raise ValueError(f"expected parameter {key} of shape {expected[key]}, found none")
+        if key not in expected:
+            raise ValueError(f"expected no parameter {key}, found one of shape {found[key]}")
+        if expected[key] != found[key]:
+            raise ValueError(
+                f"expected parameter {key} of shape {expected[key]}, found {found[key]}"
+            )
+
+
+@functools.lru_cache(maxsize=8)
+def _parameter_shapes(model: HyperpriorModel) -> dict[str, tuple[int, ...]]:
+    level = np.zeros((1, len(model.grid)), np.float32)
+
+    def init(rgb):
+        return model.init(jax.random.PRNGKey(0), model.picture(rgb), level)
+
+    rgb = jax.ShapeDtypeStruct((1, model.stride, model.stride, 3), np.float32)
+    return {
+        f"params/{key}": leaf.shape for key, leaf in _leaves(jax.eval_shape(init, rgb)["params"])
+    }
 
 
 def stream_ids(header: dict[str, Any]) -> tuple[int, bytes]:
@@ -243,12 +261,21 @@ def _hash(arguments: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _flatten(tree: Any, prefix: str = ""):
+def _shapes_hash(arguments: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over the arguments, and the names and shapes of the parameters, hex."""
+    digest = hashlib.sha256(_canonical(arguments))
+    for key in sorted(key for key in arrays if key.startswith("params/")):
+        digest.update(f"{key}:{arrays[key].shape};".encode())
+    return digest.hexdigest()
+
+
+def _leaves(tree: Any, prefix: str = ""):
+    """(path, leaf) of nested dicts."""
     for key, value in tree.items():
         if hasattr(value, "items"):
-            yield from _flatten(value, f"{prefix}{key}/")
+            yield from _leaves(value, f"{prefix}{key}/")
         else:
-            yield prefix + key, np.asarray(value)
+            yield prefix + key, value
 
 
 def _unflatten(arrays: dict[str, np.ndarray]) -> dict[str, Any]:

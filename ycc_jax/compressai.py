@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ycc_jax.codec_model import export_model
+from ycc_jax.codec_model import check_export_path, export_model
 from ycc_jax.errors import InputError, MissingBackendError, ModelError
 from ycc_jax.nets.context import TAPS
 
@@ -63,7 +63,7 @@ def import_checkpoint(
       path: a PyTorch file, of a state dict or of a training checkpoint with "state_dict" in it; or
         an `.npz` with the state dict's arrays.
       model: one of `MODELS`.
-      output: the folder to write; see `checkpoint.export_model`.
+      output: the folder to write; see `codec_model.export_model`.
       name: of the codec model; None is that of CompressAI's model.
 
     Returns:
@@ -72,8 +72,9 @@ def import_checkpoint(
     Raises:
       ModelError: the file is missing, unreadable, or no checkpoint of that model.
       MissingBackendError: it is a PyTorch file, and PyTorch is not installed.
-      InputError: no such model, or `checkpoint.export_model` refuses the output or the weights.
+      InputError: no such model, or `codec_model.export_model` refuses the output or the weights.
     """
+    check_export_path(output)
     arguments, params = convert(read_state_dict(path), model)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

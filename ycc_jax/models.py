@@ -276,6 +276,13 @@ class HyperpriorModel(nn.Module):
             tables["y"] = LIKELIHOODS[self.likelihood].coding_tables()
         return tables
 
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """How many rows the tables of `coding_tables` have."""
+        if self.hyperprior == "none":
+            return {"z": self.M}
+        return {"y": LIKELIHOODS[self.likelihood].ROWS, "z": self.N}
+
     # ---- the forward pass ----------------------------------------------------------------------
 
     def __call__(self, x: Picture, level: Array, key: Array | None = None) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
 from train.input.pictures import Pictures, decoding_threads
+from ycc_jax.errors import InputError, MissingBackendError
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class CropSampler:
             picture = self.read(int(index))
             if picture is not None:
                 return picture
-        raise ValueError("100 pictures drawn in a row could not be decoded")
+        raise InputError("100 pictures drawn in a row could not be decoded")
 
     def read(self, index: int) -> np.ndarray | None:
         """Picture `index`, uint8 (H, W, 3), or None where its data is damaged."""
@@ -68,7 +68,7 @@ class CropSampler:
             return None
 
     def load(self, max_memory_mb: float) -> None:
-        """Decodes every picture into memory; ValueError if they need more than `max_memory_mb`."""
+        """Decodes every picture into memory; InputError if they need more than `max_memory_mb`."""
         decoded = getattr(self.source, "decoded", None)
         decoded = decoded or _decode_all(self.read, self.source, max_memory_mb)
         if isinstance(self.source, Pictures):
@@ -90,13 +90,6 @@ def _decode_all(read: Callable, source: Sequence, max_memory_mb: float) -> list[
         pool.shutdown(cancel_futures=True)
     log.info("decoded %d pictures, %.0f MB in memory", len(pictures), size / 1e6)
     return pictures
-
-
-def batch_shape(data: Any, step: int) -> tuple[int, int]:
-    """(batch size of all processes, crop) of a step, by the section `data` of a config."""
-    if data.late and step >= data.late[0]:
-        return data.late[2], data.late[1]
-    return data.batch_size, data.crop
 
 
 def crop_batches(
@@ -130,8 +123,9 @@ def crop_batches(
         max_memory_mb: limit of the memory loader in units of 1e6 bytes.
 
     Raises:
-        ValueError: an argument is out of range, or the pictures do not fit `max_memory_mb`.
-        ImportError: loader "grain" without the grain package.
+        ValueError: an argument is out of range.
+        InputError: there are no pictures, or they do not fit `max_memory_mb`.
+        MissingBackendError: loader "grain" without the grain package.
     """
     index, count = shard
     if loader not in ("memory", "grain"):
@@ -142,7 +136,7 @@ def crop_batches(
             f"[0, count), found {batch_size=} {crop=} {seed=} {start_step=} {workers=} {shard=}"
         )
     if not len(source):
-        raise ValueError("expected at least one picture, found an empty source")
+        raise InputError("expected at least one picture, found an empty source")
     sampler = CropSampler(source, crop, seed)
 
     def batch(step: int) -> np.ndarray:
@@ -156,8 +150,13 @@ def crop_batches(
 
 
 def _grain_batches(batch: Callable, start_step: int, workers: int) -> Iterator[np.ndarray]:
-    import grain
-    from absl import flags
+    try:
+        import grain
+        from absl import flags
+    except ImportError as error:
+        raise MissingBackendError(
+            "loader 'grain' needs grain: pip install 'ycc-jax[train]'"
+        ) from error
 
     # 2**62 stands for "endless": grain wants a length, and keeps indices in 64 bits.
     steps = grain.MapDataset.range(start_step, 2**62).map(batch)
@@ -213,7 +212,7 @@ def _produce(batch: Callable, step: int, ready: queue.Queue, stop: threading.Eve
 
 def _check_memory(size: int, max_memory_mb: float) -> None:
     if size > max_memory_mb * 1e6:
-        raise ValueError(
+        raise InputError(
             f"the decoded pictures need at least {size / 1e6:.0f} MB, more than max_memory_mb = "
             f'{max_memory_mb:g}: raise it, or use loader "grain", which decodes pictures as drawn'
         )

@@ -1,15 +1,12 @@
 """What a chunk of steps is given: batches cut on the host, or pictures that live on the devices."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from train import hosts
-from train.input.crops import batch_shape, crop_batches
 from train.input.resident import ResidentPictures, load_resident
+from train.input.training_input import TrainingInput
 
 
 class Feed:
@@ -19,26 +16,21 @@ class Feed:
     (n, B, crop, crop, 3). The loader "resident" gives `ResidentPictures`, of which the steps cut
     their batches themselves, from the number of the step (`train.step.make_train_chunk`).
 
-    Args:
-      config: of the run.
-      source: pictures from `open_source`.
-      reading: further arguments of `crop_batches`; resident pictures need none.
-
     Attributes:
       sharding: of the data over the devices.
     """
 
     sharding: NamedSharding
 
-    def __init__(self, config: Any, source: Sequence[np.ndarray], reading: dict[str, Any]):
+    def __init__(self, inputs: TrainingInput):
         replicated, by_picture = hosts.shardings()
-        self._config, self._source, self._reading = config, source, reading
+        self._inputs = inputs
         # Batches that are being cut: their iterator, the step of the next, and their shape.
         self._batches, self._next = None, (-1, None)
         self._pictures = None
-        if reading["loader"] == "resident":
+        if inputs.loader == "resident":
             self.sharding = replicated
-            self._pictures = load_resident(source, sharding=replicated)
+            self._pictures = load_resident(inputs.source, sharding=replicated)
         else:
             # Axis 0 counts steps, axis 1 pictures.
             spec = PartitionSpec(None, *by_picture.spec)
@@ -47,16 +39,10 @@ class Feed:
     def __call__(self, step: int, steps: int) -> jax.Array | ResidentPictures:
         if self._pictures is not None:
             return self._pictures
-        shape = batch_shape(self._config.data, step)
+        shape = self._inputs.shape(step)
         if self._next != (step, shape):
             self.close()
-            batch_size, crop = hosts.local_batch_size(shape[0]), shape[1]
-            self._batches = crop_batches(
-                self._source,
-                seed=self._config.train.seed,
-                start_step=step,
-                **self._reading | dict(batch_size=batch_size, crop=crop),
-            )
+            self._batches = self._inputs.batches(step)
         chunk = np.stack([next(self._batches) for _ in range(steps)])
         self._next = step + steps, shape
         return hosts.to_devices(chunk, self.sharding)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageOps
 
+from ycc_jax.errors import InputError, MissingBackendError
 from ycc_jax.pictures.image_opening import open_image
 from ycc_jax.pictures.limits import check_pixels
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES
@@ -52,7 +53,7 @@ class ImageFiles(Pictures):
         paths: the files kept, in the order given.
 
     Raises:
-        ValueError: no file can be used.
+        InputError: no file can be used.
         OSError, SyntaxError, ...: from indexing, what Pillow raises where pixel data is damaged.
     """
 
@@ -70,7 +71,7 @@ class ImageFiles(Pictures):
         self.paths = [path for path, area in zip(paths, areas, strict=True) if area]
         self.areas = np.array([area for area in areas if area], np.int64)
         if not self.paths:
-            raise ValueError(
+            raise InputError(
                 f"{origin}: expected readable image files ({', '.join(PICTURE_SUFFIXES)}), "
                 f"found {len(paths)} files and none of use"
             )
@@ -88,11 +89,20 @@ class TfdsImages(Pictures):
     """The `image` feature of a TFDS split, read by random access without TensorFlow."""
 
     def __init__(self, name: str, split: str, data_dir: str | None):
-        import tensorflow_datasets as tfds
+        try:
+            import tensorflow_datasets as tfds
 
-        self._records = tfds.data_source(name, split=split, data_dir=data_dir)
-        if not len(self._records) or "image" not in self._records[0]:
-            raise ValueError(f"tfds:{name}:{split}: expected examples with an `image` feature")
+            self._records = tfds.data_source(name, split=split, data_dir=data_dir)
+            has_images = len(self._records) and "image" in self._records[0]
+        except ImportError as error:
+            raise MissingBackendError(
+                f"tfds:{name} needs packages (pip install 'ycc-jax[train]'): {error}"
+            ) from error
+        except Exception as error:  # no such data set, version or split, no network, ...
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"tfds:{name}:{split}: cannot be opened ({reason})") from error
+        if not has_images:
+            raise InputError(f"tfds:{name}:{split}: expected examples with an `image` feature")
 
     def __len__(self) -> int:
         return len(self._records)
@@ -112,27 +122,27 @@ def open_source(spec: str, *, data_dir: str | None = None) -> Sequence[np.ndarra
         data_dir: where TFDS keeps its data sets; None is its own default.
 
     Raises:
-        ValueError: unknown form, a folder without usable pictures, a data set without `image`.
-        FileNotFoundError: PATH is not a folder.
-        ImportError: the package that the form needs is not installed.
+        InputError: unknown form, PATH is not a folder or has no usable pictures, no such data set
+            or one without `image`.
+        MissingBackendError: the package that the form needs is not installed.
     """
     form, _, rest = spec.partition(":")
     if spec == "samples":
         package = importlib.util.find_spec("skimage")
         if package is None:
-            raise ImportError('data "samples" needs scikit-image: pip install scikit-image')
+            raise MissingBackendError('data "samples" needs scikit-image: pip install scikit-image')
         folder = Path(package.submodule_search_locations[0], "data")
         return ImageFiles([folder / name for name in SAMPLES], spec)
     if form == "folder" and rest:
         return ImageFiles(_image_paths(Path(rest).expanduser()), spec)
     if form == "tfds" and (match := TFDS_SPEC.fullmatch(rest)):
         return TfdsImages(match["name"], match["split"] or "train", data_dir)
-    raise ValueError(f"unknown data {spec!r}: expected {FORMS}")
+    raise InputError(f"unknown data {spec!r}: expected {FORMS}")
 
 
 def _image_paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"folder:{folder}: expected a folder of images, found none there")
+        raise InputError(f"folder:{folder}: expected a folder of images, found none there")
     return sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.input.crops import CropSampler
+from ycc_jax.errors import InputError
 
 Array = jax.Array
 
@@ -56,14 +57,14 @@ def load_resident(
       sharding: replicated over the devices of the run; None is the default device.
 
     Raises:
-      ValueError: there are no pictures that can be decoded, or they need more memory than
+      InputError: there are no pictures that can be decoded, or they need more memory than
         `max_memory_mb` or than a device has left.
     """
     sampler = CropSampler(source, crop=1, seed=0)
     sampler.load(max_memory_mb)
     kept = [i for i in range(len(source)) if sampler.read(i) is not None]
     if not kept:
-        raise ValueError("expected at least one picture that can be decoded, found none")
+        raise InputError("expected at least one picture that can be decoded, found none")
     pictures = [sampler.source[i] for i in kept]
     by_area = getattr(source, "areas", None) is not None
     weights = [p.shape[0] * p.shape[1] if by_area else 1 for p in pictures]
@@ -100,12 +101,12 @@ def pack(
 
 
 def check_device_memory(size: int, devices: Iterable[jax.Device]) -> None:
-    """ValueError if `size` bytes do not fit what a device has left, where it says so."""
+    """InputError if `size` bytes do not fit what a device has left, where it says so."""
     for device in devices:
         memory = device.memory_stats() or {}
         free = memory.get("bytes_limit", np.inf) - memory.get("bytes_in_use", 0)
         if size > free:
-            raise ValueError(
+            raise InputError(
                 f"the decoded pictures need {size / 1e6:.0f} MB on each device, found "
                 f'{free / 1e6:.0f} MB free on {device}: use loader "memory" or "grain", which keep '
                 "them in the host's memory or on disk"

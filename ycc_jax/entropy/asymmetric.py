@@ -39,6 +39,9 @@ MAX_RATIO = 16.0
 NUM_SKEWS = 15  # odd, so that the middle one is the Gaussian
 SKEW_STEP = 2 * math.asin((MAX_RATIO - 1) / (MAX_RATIO + 1)) / NUM_SKEWS
 
+ROWS = NUM_SKEWS * gaussian.ROWS
+"""Rows of `coding_tables`."""
+
 
 def bits(y: Array, mean: Array, left: Array, right: Array) -> Array:
     """-log2 P(y), elementwise; with left = right it is `gaussian.bits`.

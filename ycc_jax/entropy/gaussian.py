@@ -21,6 +21,9 @@ Array = jax.Array
 SCALES = 1
 """Arrays of scales that a symbol has."""
 
+ROWS = NUM_SCALES
+"""Rows of `coding_tables`."""
+
 # Below this no probability is trusted in float32; 30 bits, far more than an escape code costs.
 LIKELIHOOD_MIN = 1e-9
 

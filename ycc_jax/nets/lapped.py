@@ -11,6 +11,8 @@ the identity there.
 Blocks hold 256 luma samples and 2 x 64 samples of half-size chroma: 384 values, luma first.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -96,6 +98,13 @@ def kept_channels(M: int) -> np.ndarray:
     small = order(BLOCK // 2)[: (chroma + 1) // 2]
     chroma_kept = np.concatenate([256 + small, 320 + small])[:chroma]
     return np.concatenate([luma_kept, chroma_kept])
+
+
+def in_shortcut(params: Any) -> Any:
+    """Whether each parameter of a model is of the lapped shortcut; a tree of the same structure."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(p.key == "shortcut" for p in path), params
+    )
 
 
 class LappedAnalysis(nn.Module):

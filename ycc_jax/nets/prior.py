@@ -20,7 +20,7 @@ from ycc_jax.nets.layers import widen
 
 Array = jax.Array
 
-# Modules with `SCALES`, `bits`, `index` and `coding_tables`.
+# Modules with `SCALES`, `ROWS`, `bits`, `index` and `coding_tables`.
 LIKELIHOODS = {"gaussian": gaussian, "asymmetric_gaussian": asymmetric}
 
 

@@ -1,0 +1,89 @@
+"""The folder of a codec model on disk: whether it is one, and how a new one takes its place."""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ycc_jax.errors import InputError
+
+FILES = ("model.json", "arrays.npz")
+
+
+def check_export_path(path: str | Path) -> Path:
+    """The real path, if `export_model` may write there: nothing is there, or a codec model.
+
+    A model that a killed `export_model` had put aside, for one that never came, is put back.
+
+    Raises:
+      InputError: something else is there, or a model with other files beside it; replacing it would
+        lose them.
+    """
+    path = Path(os.path.realpath(path))
+    if not path.exists():
+        aside = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.old"))
+        for old in [old for old in aside if not foreign(old)][:1]:
+            os.rename(old, path)
+    if path.exists() and (found := foreign(path)):
+        raise InputError(f"{path}: expected nothing or a codec model to replace, found {found}")
+    return path
+
+
+def foreign(path: Path) -> str:
+    """What a path has that is not an exported codec model and nothing else; "" for one."""
+    if not path.is_dir():
+        return "another file"
+    names = {entry.name for entry in path.iterdir() if entry.is_file()}
+    others = sorted({entry.name for entry in path.iterdir()} - set(FILES))
+    if others:
+        return f"a folder with {others[0]} in it"
+    if missing := [name for name in FILES if name not in names]:
+        return f"a folder without {missing[0]}"
+    try:
+        header = json.loads((path / "model.json").read_text())
+        ours = (
+            isinstance(header["format_version"], int)
+            and isinstance(header["arguments"], dict)
+            and re.fullmatch("[0-9a-f]{64}", header["hash"])
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        ours = False
+    return "" if ours else "a folder with another model.json"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new folder to write the files to, which is at `path` once the block ends without an error.
+
+    What `check_export_path` found there is put aside for the moment between two renames, then
+    removed; a process that is killed in that moment leaves it for the next `check_export_path`.
+
+    Raises:
+      InputError: something else is there by now.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        old = staging.with_name(staging.name + ".old")
+        if check_export_path(path).exists():  # again: it took seconds to fill the new folder
+            os.rename(path, old)
+        try:
+            os.rename(staging, path)
+        except BaseException:
+            if old.exists():
+                os.rename(old, path)
+            raise
+        # File by file: should something be there that is not ours, it stays, and so its folder.
+        with contextlib.suppress(OSError):
+            for name in FILES:
+                (old / name).unlink()
+            old.rmdir()
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
