@@ -11,14 +11,24 @@ and the tests call.
 """
 
 import logging
+import sys
 
-import jax
-from absl import app, flags
-from absl import logging as absl_logging
-from ml_collections import config_flags
+try:
+    import jax
+    from absl import app, flags
+    from absl import logging as absl_logging
+    from ml_collections import config_flags
 
-from train.hosts import is_first
-from train.loop import train_and_evaluate
+    from train.hosts import is_first
+    from train.loop import train_and_evaluate
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(
+        f"error: expected {error.name} to be installed, found none: pip install 'ycc-jax[train]'",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)

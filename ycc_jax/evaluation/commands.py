@@ -8,8 +8,7 @@ import json
 
 import click
 
-from ycc_jax.errors import InputError
-from ycc_jax.extras import require
+from ycc_jax.errors import InputError, require
 from ycc_jax.pictures import files
 
 

@@ -109,8 +109,8 @@ def output_format(path: str | os.PathLike, shape: tuple[int, ...] = (1, 1)) -> s
     format = WRITABLE[ending]
     if max(shape[:2]) > (largest := LARGEST_SIDE.get(format, math.inf)):
         raise InputError(
-            f"{path}: expected sides of at most {largest} pixels, for more {format} cannot hold, "
-            f"found {shape[1]} x {shape[0]}"
+            f"{path}: expected a picture that {format} can hold, of at most {largest} pixels a "
+            f"side, found {shape[1]} x {shape[0]}"
         )
     return format
 
