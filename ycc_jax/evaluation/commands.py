@@ -5,6 +5,7 @@ itself, JAX last.
 """
 
 import json
+import sys
 
 import click
 
@@ -55,6 +56,7 @@ def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, q
         from ycc_jax.evaluation.subject import load
 
         subject = load(model, chroma)
+    quiet = quiet or sys.stderr is None  # closed
     record = run.evaluate(subject, paths, numbers, output, quiet=quiet)
     for line in run.table(record["results"]):
         click.echo(line)
@@ -170,6 +172,7 @@ def report(results, output, anchors, against, images, pictures, models, codecs, 
     found = build.read(results, anchors)
     anchor = curves.check(found, against)
     gallery = None
+    quiet = quiet or sys.stderr is None  # closed
     if pictures:
         gallery = build.exhibit(images, pictures, models, codecs, steps, quiet=quiet)
     page = build.build(found, anchor, gallery).encode()
