@@ -1,8 +1,8 @@
 """Checks of every change: `python -m nox`, or one session: `nox -s newest -- tests/test_color.py`.
 
-`newest` has no TensorFlow and whatever versions pip finds today, on the newest Python; `tfc` has the
-oldest Python and JAX that we support, the real TensorFlow Compression coder, and is installed by an
-old pip; `base` has no extras. All test the installed wheel, not the checkout.
+`newest` has the newest Python, whatever versions pip finds today, and no TensorFlow; `tfc` has the
+oldest Python and JAX that we support, the real TensorFlow Compression coder, and an old pip; `base`
+has no extras. All test the installed wheel, not the checkout.
 """
 
 import glob

@@ -158,7 +158,7 @@ def test_command_prints_percent_and_range(folder, ycc):
         ([30, 32, 31, 36, 38], "the metric must rise strictly with the rate"),
         ([30, None, None, 36, 38], "needs at least 4 points, found 3"),
         ([30, "31", 32, 36, 38], "c: expected numbers in bpp and psnr-y, found '31'"),
-        ([30, NESTED, 32, 36, 38], "c: expected numbers in bpp and psnr-y, found [[[[[[[...]]]]]]]"),
+        ([30, NESTED, 32, 36, 38], "expected numbers in bpp and psnr-y, found [[[[[[[...]]]]]]]"),
     ],
 )
 def test_curves_that_cannot_be_compared_are_refused(values, message, folder, ycc):
