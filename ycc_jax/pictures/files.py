@@ -18,7 +18,7 @@ def is_planes_file(path: str | os.PathLike) -> bool:
 
 
 def is_stream(path: str | os.PathLike) -> bool:
-    """Whether `write_bytes` would write on, to a pipe, a device or an open file, not replace."""
+    """Whether it is a pipe, a device or an open file, which `write_bytes` does not replace."""
     known = path == "-" or _descriptor(path) is not None
     return known or (os.path.exists(path) and not os.path.isfile(path))
 
@@ -28,7 +28,7 @@ def check_target(path: str) -> None:
 
     Raises:
         InputError: not the name of a file in an existing folder.
-        OSError: a stream that is closed.
+        OSError: a stream that is closed, or a name that is too long.
     """
     if path == "-":
         if sys.stdout is None:
@@ -41,9 +41,13 @@ def check_target(path: str) -> None:
             error.filename = path
             raise
     elif not os.path.basename(path) or os.path.isdir(path):
-        raise InputError(f"{path or repr(path)}: expected a file name, found a folder or nothing")
+        found = "a folder" if os.path.isdir(path) else "none"
+        raise InputError(f"{path or repr(path)}: expected a file name, found {found}")
     elif not os.path.isdir(folder := os.path.dirname(os.path.realpath(path))):
         raise InputError(f"{path}: expected an existing folder, found no {folder}")
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(path)
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
