@@ -158,6 +158,8 @@ def test_command_prints_percent_and_range(folder, ycc):
         ([30, 32, 31, 36, 38], "the metric must rise strictly with the rate"),
         ([30, None, None, 36, 38], "needs at least 4 points, found 3"),
         ([30, "31", 32, 36, 38], "c: expected numbers in bpp and psnr-y, found '31'"),
+        ([-1e299, 31, 32, 36, 38], "c: expected numbers in bpp and psnr-y, found -1e+299"),
+        ([30, 31, 32, 36, 10**250], "c: expected numbers in bpp and psnr-y, found 10000"),
         ([30, NESTED, 32, 36, 38], "expected numbers in bpp and psnr-y, found [[[[[[[...]]]]]]]"),
     ],
 )

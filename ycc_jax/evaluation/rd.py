@@ -71,7 +71,8 @@ def curve(record: dict, metric: str) -> tuple[list[float], list[float]]:
     values = results.get(metric, results.get(in_db))
     points = [(r, v) for r, v in zip(results["bpp"], values, strict=True) if v is not None]
     for value in (x for point in points for x in point):
-        if not isinstance(value, int | float):
+        # Beyond all that was ever measured, sums and exponentials overflow.
+        if not isinstance(value, int | float) or 1e9 < abs(value) < math.inf:
             found = reprlib.repr(value)  # short, however long or deep
             raise InputError(f"{name}: expected numbers in bpp and {metric}, found {found}")
     if similarity and metric in results:
