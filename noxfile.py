@@ -1,19 +1,42 @@
 """Checks of every change: `python -m nox`, or one session: `nox -s newest -- tests/test_color.py`.
 
-`newest` has no TensorFlow and whatever versions pip finds today; `tfc` has the oldest JAX that we
-support and the real TensorFlow Compression coder. Both test the installed wheel, not the checkout.
+`newest` has the newest Python, whatever versions pip finds today, and no TensorFlow; `tfc` has the
+oldest Python and JAX that we support, the real TensorFlow Compression coder, and an old pip; `base`
+has no extras. All test the installed wheel, not the checkout.
 """
 
+import glob
+import os
 import shutil
+import subprocess
 import sys
 
 import nox
 
-nox.options.sessions = ["lint", "newest", "tfc"]
+nox.options.sessions = ["lint", "newest", "tfc", "base"]
 
 RUFF = "ruff==0.17.6"  # the formatter's style changes between releases; also in pre-commit's file
+
+
+def python(*versions):
+    """The first of these versions that is on PATH or in pyenv; else this Python, and a line."""
+    root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+    for version in versions:
+        found = [shutil.which(f"python{version}"), f"/usr/bin/python{version}"]
+        found += sorted(glob.glob(f"{root}/versions/{version}.*/bin/python"))
+        for path in filter(None, found):
+            # pyenv's own commands of that name are there also where they do not run.
+            test = [path, "-c", "import ssl, sqlite3, zlib"]
+            if os.path.exists(path) and not subprocess.run(test, capture_output=True).returncode:
+                return path
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    print(f"No Python {' or '.join(versions)} found; taking Python {here}.", file=sys.stderr)
+    return None
+
+
+NEWEST = python("3.13")
 # TensorFlow 2.17 has no wheel for Python 3.13.
-TFC_PYTHON = None if sys.version_info < (3, 13) else "3.12"
+OLDEST = python("3.11", "3.12")
 
 
 @nox.session
@@ -24,16 +47,18 @@ def lint(session):
     session.run("ruff", "check", ".")
 
 
-@nox.session
+@nox.session(python=NEWEST)
 def newest(session):
-    """The tests on the newest JAX, without TensorFlow."""
+    """The tests on the newest JAX and Python, without TensorFlow, installed by the newest pip."""
+    session.install("--upgrade", "pip")
     install(session, ".[test]")
     test(session)
 
 
-@nox.session(python=TFC_PYTHON)
+@nox.session(python=OLDEST)
 def tfc(session):
-    """The tests on JAX 0.5.3 beside TensorFlow Compression."""
+    """The tests on JAX 0.5.3 beside TensorFlow Compression, installed by the pip of Python 3.11."""
+    session.install("pip==23.2.1")
     install(session, ".[test,tfc]")
     # Fails here if the real coder does not load; the tests would only skip it.
     session.run("python", "-c", "import tensorflow_compression_ops", silent=True)
@@ -41,7 +66,14 @@ def tfc(session):
     test(session, "-m", "not slow")
 
 
-@nox.session(python=TFC_PYTHON, default=False)
+@nox.session(python=NEWEST)
+def base(session):
+    """Without extras: that the codec works, and that what else is there says what it needs."""
+    install(session, ".", "pytest", "pytest-xdist")
+    test(session, "tests/test_extras.py", "tests/test_cli.py")
+
+
+@nox.session(python=OLDEST, default=False)
 def compressai(session):
     """Our models against CompressAI's, at full size, on the same weights: minutes; by hand.
 

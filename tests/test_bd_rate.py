@@ -1,5 +1,6 @@
 """RD files and BD-rate between them, in the library and as `ycc bd-rate`."""
 
+import functools
 import importlib
 import itertools
 import json
@@ -30,6 +31,7 @@ PACKAGE = [
     ("tfc-minnen2018", "webp", "psnr-rgb", 58.6959),
 ]
 RATES = [0.1, 0.2, 0.4, 0.8, 1.6]
+NESTED = functools.reduce(lambda inner, _: [inner], range(900), [])
 
 
 def record(name, values, key="psnr-y", rates=RATES):
@@ -116,6 +118,9 @@ def test_a_written_record_is_read_back_with_null_for_infinity(tmp_path):
         (b"", "expected an RD file in JSON, found none"),
         (b"bpp,psnr\n1,2\n", "expected an RD file in JSON, found none"),
         (b"\xff\xd8\xff", "expected an RD file in JSON, found none"),
+        (b"[" * 100_000, "expected an RD file in JSON, found none: maximum recursion"),
+        (b'{"results": {"bpp": [1' + b"0" * 400 + b"]}}", "found none: an integer of 401 "),
+        (b'{"results": {"bpp": [1' + b"0" * 9999 + b"]}}", "found none: an integer of 10000 "),
         (b"[1, 2]", 'expected an RD file with "results", found JSON without'),
         (b'{"name": "x", "results": [1]}', 'expected an RD file with "results"'),
         (b'{"results": {"psnr-y": [1]}}', 'expected results with "bpp", found psnr-y'),
@@ -152,7 +157,10 @@ def test_command_prints_percent_and_range(folder, ycc):
         ([37, 39, 41, 43, 45], "at least 50% of the shorter curve's, found 12%"),
         ([30, 32, 31, 36, 38], "the metric must rise strictly with the rate"),
         ([30, None, None, 36, 38], "needs at least 4 points, found 3"),
-        ([30, "31", 32, 36, 38], "c: expected numbers in bpp and psnr-y"),
+        ([30, "31", 32, 36, 38], "c: expected numbers in bpp and psnr-y, found '31'"),
+        ([-1e299, 31, 32, 36, 38], "c: expected numbers in bpp and psnr-y, found -1e+299"),
+        ([30, 31, 32, 36, 10**250], "c: expected numbers in bpp and psnr-y, found 10000"),
+        ([30, NESTED, 32, 36, 38], "expected numbers in bpp and psnr-y, found [[[[[[[...]]]]]]]"),
     ],
 )
 def test_curves_that_cannot_be_compared_are_refused(values, message, folder, ycc):

@@ -154,6 +154,13 @@ def test_damage(tmp_path, data, message):
         y4m.read_y4m(path)
 
 
+def test_zeros_in_front_of_a_size_are_no_digits(tmp_path):
+    """Python converts no more than 4300 digits."""
+    path = tmp_path / "zeros.y4m"
+    path.write_bytes(b"YUV4MPEG2 W" + b"0" * 5000 + b"6 H04\nFRAME\n" + bytes(36))
+    assert y4m.read_y4m(path).y.shape == (4, 6)
+
+
 def test_no_such_frame_in_an_empty_file():
     with pytest.raises(InputError, match="one of 0 frames, from 0, found 0"):
         y4m.read_y4m(y4m_file(size=(4, 6)), frame=0)

@@ -154,21 +154,24 @@ def decode(source, output, model, max_pixels, quiet):
     output = _output(source, output, ".y4m" if header.planes else ".png")
     from ycc_jax.pictures import images
 
-    as_planes = header.planes and (output == "-" or files.is_planes_file(output))
+    # A pipe or device has no ending to tell the format by, no more than standard output has.
+    named = bool(os.path.splitext(output)[1]) or not files.is_stream(output)
+    as_planes = header.planes and (files.is_planes_file(output) or not named)
     if not as_planes and files.is_planes_file(output):
         raise InputError(f"{output}: expected a picture's name, for no planes were encoded")
     if not as_planes:
-        images.output_format(output)
+        shape = (header.height, header.width)
+        format = images.output_format(output if named else "-", shape)
     picture = _load(model).decode(data, max_pixels=max_pixels or None)
     if header.planes:
         from ycc_jax.pictures import planes, y4m
 
         if as_planes:
-            y4m.write(picture, output)
+            (y4m.write if named else y4m.write_y4m)(picture, output)
         else:
-            images.write(planes.to_rgb(picture), output)
+            images.write(planes.to_rgb(picture), output, format)
     else:
-        images.write(picture, output)
+        images.write(picture, output, format)
     if not quiet:
         seconds = time.perf_counter() - start
         _say(f"{output}: {header.width} x {header.height} pixels, {seconds:.2f} s")
@@ -179,6 +182,7 @@ def decode(source, output, model, max_pixels, quiet):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(source, as_json):
     """Print what the header of the .ycc file IN says; needs no model."""
+    files.check_target("-")
     fields = bitstream.info(files.read_bytes(source))
     click.echo(json.dumps(fields) if as_json else "\n".join(_lines(fields)))
 
@@ -197,11 +201,15 @@ def import_compressai(checkpoint, model, output):
 
     CHECKPOINT is a PyTorch file (which needs PyTorch to be read) or an .npz of its arrays.
     """
-    if output == "-":
-        raise InputError("expected a folder to write, found standard output")
+    if output in ("", "-"):
+        raise InputError(f"expected a folder to write, found {output!r}")
     from ycc_jax.compressai import import_checkpoint
 
-    digest = import_checkpoint(checkpoint, model, output)
+    try:
+        digest = import_checkpoint(checkpoint, model, output)
+    except OSError as error:
+        error.filename, error.filename2 = output, None  # not the folder that it is made in
+        raise
     _say(f"{output}: codec model {digest[:8]}")
 
 
@@ -218,7 +226,8 @@ def main(arguments=None) -> int:
         )
         try:
             code = cli.main(arguments, prog_name="ycc", standalone_mode=False)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed
+                sys.stdout.flush()
             return code if isinstance(code, int) else 0
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
@@ -248,11 +257,7 @@ def _output(source: str, output: str | None, ending: str) -> str:
         if os.path.realpath(output) != os.path.realpath(source) and os.path.exists(output):
             # Else `ycc encode a.png` and `ycc decode a.ycc` would replace the original.
             raise InputError(f"{output}: exists; use -o {output} to overwrite it")
-    folder = os.path.dirname(os.path.realpath(output))
-    if output != "-" and os.path.isdir(output):
-        raise InputError(f"{output}: expected a file name, found a folder")
-    if output != "-" and not os.path.isdir(folder):
-        raise InputError(f"{output}: expected an existing folder, found no {folder}")
+    files.check_target(output)
     if source == "-" or output == "-":
         return output
     same = os.path.realpath(source) == os.path.realpath(output)

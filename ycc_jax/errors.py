@@ -3,6 +3,8 @@
 A message is one sentence that says what was expected and what was found.
 """
 
+import importlib.util
+
 
 class YccError(Exception):
     """Base of the errors below: catch it to catch them all."""
@@ -17,7 +19,7 @@ class InputError(YccError, ValueError):
 
 
 class MissingBackendError(YccError, ImportError):
-    """A package that the call needs is not installed: the range coder's backend, or PyTorch."""
+    """A package that the call needs is not installed: of an extra (`require`), or PyTorch."""
 
     exit_code = 2
 
@@ -38,3 +40,21 @@ class LimitError(YccError):
     """A size is above the limit that the caller set; a higher limit lets it pass."""
 
     exit_code = 5
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raises unless packages are installed; imports none of them.
+
+    Args:
+        extra: of setup.cfg, that brings them.
+        packages: by the names that they are imported by.
+
+    Raises:
+        MissingBackendError: some are not; the message names them and the command that helps.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingBackendError(
+            f"expected {', '.join(packages)} to be installed, found no {', '.join(missing)}: "
+            f"pip install 'ycc-jax[{extra}]'"
+        )

@@ -37,6 +37,8 @@ WRITABLE = {
     ".webp": "WEBP",
 }
 """Pillow's format by the suffix of a decoded picture's name; all lossless."""
+LARGEST_SIDE = {"WEBP": 16383}
+"""Pixels of a picture's longer side, of the formats that have a limit that a picture may reach."""
 
 # ---- limits ------------------------------------------------------------------------------------
 

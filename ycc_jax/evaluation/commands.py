@@ -5,12 +5,13 @@ itself, JAX last.
 """
 
 import json
-import os
+import sys
 
 import click
 
 from ycc_jax import vocabulary
-from ycc_jax.errors import InputError
+from ycc_jax.errors import InputError, require
+from ycc_jax.pictures import files
 
 
 @click.command("eval")
@@ -49,6 +50,8 @@ def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, m
         raise InputError("expected --codec without --model and --chroma, found both")
     if not output.endswith(".json"):
         raise InputError(f"{output}: expected a name in .json")
+    files.check_target("-")
+    require("eval", "tqdm")
     from ycc_jax.evaluation import rd, run
 
     anchors = [rd.read(path) for path in (*anchor, *anchors)]  # fails now, not hours later
@@ -62,6 +65,7 @@ def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, m
         from ycc_jax.evaluation.subject import load
 
         subject = load(model, chroma)
+    quiet = quiet or sys.stderr is None  # closed
     record = run.evaluate(
         subject, paths, numbers, output, max_pixels=max_pixels or None, quiet=quiet
     )
@@ -98,6 +102,7 @@ def bd_rate(anchor, test, metrics, as_json):
     Piecewise cubic (PCHIP) over the range of the metric that both curves cover, which is printed
     too; refused where that is less than half of the shorter curve's range.
     """
+    files.check_target("-")
     from ycc_jax.evaluation import rd
 
     a, b = rd.read(anchor), rd.read(test)
@@ -169,16 +174,16 @@ def report(results, output, anchors, against, images, pictures, models, codecs, 
 
     The page needs no network. Its pictures are coded now, whatever the RD files hold.
     """
-    if output != "-" and not output.lower().endswith((".html", ".htm")):
+    if not files.is_stream(output) and not output.lower().endswith((".html", ".htm")):
         raise InputError(f"{output}: expected a name in .html")
-    if output != "-" and not os.path.isdir(os.path.dirname(os.path.realpath(output))):
-        raise InputError(f"{output}: expected an existing folder, found none")
+    files.check_target(output)
+    require("report", "matplotlib", "tqdm", *(() if images or not pictures else ("skimage",)))
     from ycc_jax.evaluation.report import build, curves
-    from ycc_jax.pictures import files
 
     found = build.read(results, anchors)
     anchor = curves.check(found, against)
     gallery = None
+    quiet = quiet or sys.stderr is None  # closed
     if pictures:
         gallery = build.exhibit(images, pictures, models, codecs, steps, quiet=quiet)
     page = build.build(found, anchor, gallery).encode()

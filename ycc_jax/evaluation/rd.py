@@ -9,6 +9,7 @@ Other keys may stand beside them.
 import json
 import math
 import os
+import reprlib
 
 from ycc_jax.errors import InputError
 from ycc_jax.metrics.bd_rate import bd_rate as bd_rate_of_curves
@@ -26,8 +27,8 @@ def read(path: str | os.PathLike) -> dict:
     """
     data = files.read_bytes(path)
     try:
-        record = json.loads(data)
-    except ValueError as error:  # of JSON or of UTF-8
+        record = json.loads(data, parse_int=_integer)
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, or of its depth
         raise InputError(f"{path}: expected an RD file in JSON, found none: {error}") from error
     results = record.get("results") if isinstance(record, dict) else None
     if not isinstance(results, dict):
@@ -69,8 +70,11 @@ def curve(record: dict, metric: str) -> tuple[list[float], list[float]]:
         raise InputError(f"{name}: expected results with {metric}, found {_names(results)}")
     values = results.get(metric, results.get(in_db))
     points = [(r, v) for r, v in zip(results["bpp"], values, strict=True) if v is not None]
-    if not all(isinstance(x, int | float) for point in points for x in point):
-        raise InputError(f"{name}: expected numbers in bpp and {metric}, found {points}")
+    for value in (x for point in points for x in point):
+        # Beyond all that was ever measured, sums and exponentials overflow.
+        if not isinstance(value, int | float) or 1e9 < abs(value) < math.inf:
+            found = reprlib.repr(value)  # short, however long or deep
+            raise InputError(f"{name}: expected numbers in bpp and {metric}, found {found}")
     if similarity and metric in results:
         points = [(rate, _decibels(value)) for rate, value in points]
     return [rate for rate, _ in points], [value for _, value in points]
@@ -112,6 +116,12 @@ def _decibels(value):
 
 def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _integer(digits):
+    if len(digits) > 300:
+        raise ValueError(f"an integer of {len(digits)} characters, which no float holds")
+    return int(digits)
 
 
 def _names(results):

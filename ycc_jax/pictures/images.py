@@ -6,6 +6,7 @@ colour profile or depth, further frames and metadata are warned of.
 """
 
 import io
+import math
 import os
 import warnings
 from typing import BinaryIO
@@ -17,7 +18,7 @@ from ycc_jax.errors import InputError
 from ycc_jax.pictures import files, limits
 from ycc_jax.pictures.colour_profile import convert_to_srgb
 from ycc_jax.pictures.image_decoding import decode_first_frame
-from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, WRITABLE
+from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, LARGEST_SIDE, WRITABLE
 
 _SAVE_OPTIONS = {"WEBP": {"lossless": True}, "TIFF": {"compression": "tiff_adobe_deflate"}}
 
@@ -99,18 +100,28 @@ def read(
     return np.array(image)
 
 
-def output_format(path: str | os.PathLike) -> str:
+def output_format(path: str | os.PathLike, shape: tuple[int, ...] = (1, 1)) -> str:
     """Pillow's name of the lossless format that the file name's ending stands for; "-" is PNG.
 
+    Args:
+        path: the name.
+        shape: (height, width, ...) of the picture to write.
+
     Raises:
-        InputError: any other ending.
+        InputError: any other ending, or one of a format that has no such large pictures.
     """
     if path == "-":
         return "PNG"
     ending = os.path.splitext(path)[1].lower()
     if ending not in WRITABLE:
         raise InputError(f"{path}: expected a name in {' '.join(WRITABLE)}, found {ending!r}")
-    return WRITABLE[ending]
+    format = WRITABLE[ending]
+    if max(shape[:2]) > (largest := LARGEST_SIDE.get(format, math.inf)):
+        raise InputError(
+            f"{path}: expected a picture that {format} can hold, of at most {largest} pixels a "
+            f"side, found {shape[1]} x {shape[0]}"
+        )
+    return format
 
 
 def write(
@@ -135,7 +146,7 @@ def write(
         )
     is_file = hasattr(target, "write")
     if format is None:
-        format = "PNG" if is_file else output_format(target)
+        format = "PNG" if is_file else output_format(target, array.shape)
     if format not in WRITABLE.values():
         known = ", ".join(dict.fromkeys(WRITABLE.values()))
         raise InputError(f"expected a format of {known}, found {format!r}")

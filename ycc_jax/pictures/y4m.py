@@ -200,11 +200,11 @@ def _write(data, target):
 
 
 def _size(name, tag, value):
-    # Nine digits at most: Python refuses to convert thousands, with an error of its own.
+    # Nine digits at most, zeros in front aside: Python refuses thousands, with its own error.
     if value is None or not re.fullmatch("0*[1-9][0-9]{0,8}", value):
         found = "none" if value is None else f"{tag}{value[:20]}"
         raise InputError(f"{name}: expected a tag {tag} with a size from 1, found {found}")
-    return int(value)
+    return int(value.lstrip("0"))
 
 
 def _frame_bytes(name, width, height, depth, max_pixels, bytes_per_pixel):
