@@ -15,6 +15,7 @@ import nox
 
 nox.options.sessions = ["lint", "newest", "tfc", "base"]
 
+MYPY = "mypy==2.4.1"
 RUFF = "ruff==0.17.6"  # the formatter's style changes between releases; also in pre-commit's file
 
 
@@ -41,10 +42,13 @@ OLDEST = python("3.11", "3.12")
 
 @nox.session
 def lint(session):
-    """Style, without changing anything."""
+    """Style and types, without changing anything."""
     session.install(RUFF)
     session.run("ruff", "format", "--check", "--diff", ".")
     session.run("ruff", "check", ".")
+    # mypy follows JAX's and NumPy's own types: they are installed beside it.
+    install(session, ".[report]", MYPY)
+    session.run("mypy")
 
 
 @nox.session(python=NEWEST)

@@ -103,18 +103,20 @@ def export_model(
     for latent, table in tables.items():
         for field in _FIELDS:
             arrays[f"tables/{latent}/{field}"] = getattr(table, field)
+    digest = _hash(arguments, arrays)
     header = {
         "format_version": FORMAT_VERSION,
         "name": name,
         "arguments": arguments,
-        "hash": _hash(arguments, arrays),
+        "hash": digest,
         "shapes": _shapes_hash(arguments, arrays),
         "training": training or {},
     }
     with replacing(path) as folder:
         (folder / "model.json").write_text(json.dumps(header, indent=2) + "\n")
-        np.savez_compressed(folder / "arrays.npz", **arrays)
-    return header["hash"]
+        named: dict[str, Any] = arrays
+        np.savez_compressed(folder / "arrays.npz", **named)
+    return digest
 
 
 def find_model(model: str | Path | None = None) -> Path:

@@ -10,7 +10,7 @@ import io
 import math
 import os
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 from ycc_jax.errors import InputError
 from ycc_jax.metrics import psnr
@@ -21,7 +21,7 @@ DIRECTIONS = ("encoding", "decoding")
 PARTS = ("compile", "transform", "entropy")
 TIMES = tuple(f"{d}_{part}time" for d in DIRECTIONS for part in ("", *(f"{p}_" for p in PARTS)))
 # Names of files need not be UTF-8.
-_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
+_ENCODING, _ERRORS = "utf-8", "surrogateescape"
 _TEXTS = ("codec", "settings", "image", "crc32")
 COLUMNS = (*_TEXTS, "quality", "width", "height", "bytes", "bpp", *DISTORTION, *TIMES)
 
@@ -54,7 +54,7 @@ def read(path: str | os.PathLike, codec: str, settings: str) -> dict[tuple, dict
     rows = {}
     for number, values in enumerate(table, 2):
         try:
-            row = dict(zip(COLUMNS, values, strict=True))
+            row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
             for column in COLUMNS[len(_TEXTS) :]:
                 row[column] = float(row[column]) if row[column] else None
         except ValueError as error:
@@ -75,12 +75,12 @@ def read(path: str | os.PathLike, codec: str, settings: str) -> dict[tuple, dict
 def open_to_append(path: str | os.PathLike) -> TextIO:
     """The CSV, with a header, after its last whole line: a stop may have torn the next."""
     if not os.path.exists(path) or b"\n" not in files.read_bytes(path):
-        with open(path, "w", newline="", **_ENCODING) as file:
+        with open(path, "w", newline="", encoding=_ENCODING, errors=_ERRORS) as file:
             csv.writer(file, lineterminator="\n").writerow(COLUMNS)
     else:
         data = files.read_bytes(path)
         os.truncate(path, data.rindex(b"\n") + 1)
-    return open(path, "a", newline="", **_ENCODING)
+    return open(path, "a", newline="", encoding=_ENCODING, errors=_ERRORS)
 
 
 def append(file: TextIO, row: dict) -> None:
@@ -90,5 +90,5 @@ def append(file: TextIO, row: dict) -> None:
 
 
 def _whole_lines(data: bytes) -> Iterator[list[str]]:
-    text = data[: data.rfind(b"\n") + 1].decode(**_ENCODING)
+    text = data[: data.rfind(b"\n") + 1].decode(_ENCODING, _ERRORS)
     return csv.reader(io.StringIO(text, newline=""), strict=True)

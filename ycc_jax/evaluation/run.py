@@ -119,7 +119,9 @@ def means(points) -> dict[str, list]:
     Means over the pictures that have the value; of times the median, for other work of the machine
     disturbs some, and of compilation the longest, for only the first picture of a size waits.
     """
-    results = {key: [] for key in ("quality", "bpp", *rows.DISTORTION, *rows.TIMES)}
+    results: dict[str, list] = {
+        key: [] for key in ("quality", "bpp", *rows.DISTORTION, *rows.TIMES)
+    }
     for lines in points:
         for key, values in results.items():
             found = [line[key] for line in lines if line[key] is not None]

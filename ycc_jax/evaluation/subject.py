@@ -65,7 +65,9 @@ class Model:
     def decode(self, data: bytes) -> np.ndarray:
         """The picture of such a stream, uint8 (H, W, 3)."""
         self.stopwatch.reset()
-        return self.codec.decode(data, max_pixels=None)
+        picture = self.codec.decode(data, max_pixels=None)
+        assert isinstance(picture, np.ndarray)  # what was encoded is
+        return picture
 
     def parts(self) -> dict[str, float]:
         """Seconds of the last call: "compile", and "transform" without what was compiled in it."""
@@ -100,7 +102,8 @@ class Stopwatch:
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
     def reset(self) -> None:
-        self.transform, self._spans = 0.0, []
+        self.transform = 0.0
+        self._spans: list[tuple[float, float]] = []
 
     def compiled(self) -> float:
         return sum(end - begin for begin, end in self._spans)

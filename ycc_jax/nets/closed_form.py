@@ -117,7 +117,7 @@ def at_levels(array: np.ndarray, old: Axes, new: Axes, closed_form: int) -> np.n
         array = array - closed_form * closed_form_gain(channels, old)
     for axis in (0, 1):
         position = np.interp(np.log(new[axis]), np.log(old[axis]), np.arange(len(old[axis])))
-        weights = np.asarray(level_weights(position, (len(old[axis]),)))
+        weights = np.asarray(level_weights(jnp.asarray(position), (len(old[axis]),)))
         array = np.moveaxis(np.tensordot(weights, array, (1, axis)), 0, axis)
     if closed_form:
         array = array + closed_form * closed_form_gain(channels, new)

@@ -88,10 +88,10 @@ def _from_code_points(name, image: Image.Image, cicp: bytes) -> Image.Image:
         raise InputError(f"{name}: expected a cICP chunk of 4 bytes, found {len(cicp)}")
     primaries, transfer, matrix, full_range = cicp
     if primaries not in _PRIMARIES or transfer not in _CURVES or matrix or full_range != 1:
-        curve = _HIGH_DYNAMIC_RANGE.get(transfer, f"transfer function {transfer}")
+        found = _HIGH_DYNAMIC_RANGE.get(transfer, f"transfer function {transfer}")
         raise InputError(
             f"{name}: expected full-range RGB of standard dynamic range in primaries of sRGB, "
-            f"Display P3, BT.601 or BT.2020, found {curve}, primaries {primaries}, "
+            f"Display P3, BT.601 or BT.2020, found {found}, primaries {primaries}, "
             f"matrix {matrix}, range {full_range} (cICP); convert it to an sRGB PNG first, with "
             "tone mapping if it is PQ or HLG, say with an image editor or FFmpeg"
         )
@@ -140,10 +140,10 @@ def _from_icc(name, image: Image.Image, icc: bytes) -> Image.Image:
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(profile, srgb, image.mode, "RGB")
         probe = _probe(image.mode)
-        shown = ImageCms.applyTransform(probe, transform)
+        shown = transform.apply(probe)
         if abs(np.asarray(shown, int) - np.asarray(probe.convert("RGB"), int)).max() <= 1:
             return image
-        converted = ImageCms.applyTransform(image, transform)
+        converted = transform.apply(image)
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
         _warn_of_unusable(name, "ICC profile", error)
         return image

@@ -139,6 +139,7 @@ def _descriptor(path: str | os.PathLike) -> int | None:
 
     To open it by its name would begin again at its first byte, and lose what others wrote there.
     """
+    path = os.fspath(path)
     folders = ("/dev/fd", f"/proc/{os.getpid()}/fd")
     for _ in range(40):  # as many links as Linux follows
         folder, name = os.path.split(path)

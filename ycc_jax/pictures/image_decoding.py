@@ -8,9 +8,10 @@ colour Pillow keeps one byte of each sample, so such a file is decoded a second 
 import io
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from ycc_jax.errors import InputError, LimitError, YccError
 from ycc_jax.pictures.image_opening import open_image
@@ -46,7 +47,7 @@ def decode_first_frame(
         raw_mode = _raw_mode(image)
         deep = _is_deep(image, raw_mode)
         image.load()
-        result = image
+        result: Image.Image = image
         if deep:
             result = _round_to_8_bits(name, data, image, raw_mode)
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
@@ -67,22 +68,23 @@ def decode_first_frame(
     return result, image.info, orientation
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: ImageFile.ImageFile) -> str:
     """How samples lie in the file, as Pillow names it ("RGB;16B"); empty if the codec decides."""
     if not image.tile or image.tile[0].codec_name not in ("zip", "raw", "libtiff"):
         return ""
-    args = image.tile[0].args
+    args: Any = image.tile[0].args
     return args if isinstance(args, str) else args[0]
 
 
-def _is_deep(image: Image.Image, raw_mode: str) -> bool:
+def _is_deep(image: ImageFile.ImageFile, raw_mode: str) -> bool:
     """Whether samples have more than 8 bits in the file."""
     if image.mode.startswith("I") or ";16" in raw_mode:
         return True
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(_BITS_PER_SAMPLE_TAG, (1,))) > 8
     if image.format == "PPM" and image.tile[0].codec_name.startswith("ppm"):
-        return image.tile[0].args[1] > 255  # the largest sample
+        args: Any = image.tile[0].args
+        return args[1] > 255  # the largest sample
     return False
 
 
@@ -122,7 +124,8 @@ def _reread(name, data: bytes, raw_mode: str) -> np.ndarray:
     again = open_image(name, io.BytesIO(data))
     tiles = []
     for tile in again.tile:
-        args = raw_mode if isinstance(tile.args, str) else (raw_mode, *tile.args[1:])
+        others: Any = tile.args
+        args = raw_mode if isinstance(others, str) else (raw_mode, *others[1:])
         tiles.append(tile._replace(args=args))
     again.tile = tiles
     return np.asarray(again)

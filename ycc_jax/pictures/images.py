@@ -20,7 +20,10 @@ from ycc_jax.pictures.colour_profile import convert_to_srgb
 from ycc_jax.pictures.image_decoding import decode_first_frame
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, LARGEST_SIDE, WRITABLE
 
-_SAVE_OPTIONS = {"WEBP": {"lossless": True}, "TIFF": {"compression": "tiff_adobe_deflate"}}
+_SAVE_OPTIONS: dict[str, dict] = {
+    "WEBP": {"lossless": True},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+}
 
 # By EXIF orientation; 1 is upright.
 _UPRIGHT = {
@@ -63,12 +66,12 @@ def read(
     """
     backdrop = None if background is None else _colour(background)
     max_bytes = limits.max_file_bytes(max_pixels)
-    if hasattr(source, "read"):
-        name = getattr(source, "name", "picture")
-        data = files.read_stream(name, source, max_bytes)
-    else:
+    if isinstance(source, str | os.PathLike):
         name = "standard input" if source == "-" else source
         data = files.read_bytes(source, max_bytes)
+    else:
+        name = getattr(source, "name", "picture")
+        data = files.read_stream(name, source, max_bytes)
 
     image, info, orientation = decode_first_frame(name, data, max_pixels, bytes_per_pixel)
     if orientation in _UPRIGHT:
@@ -82,7 +85,7 @@ def read(
     if grey:
         image = image.getchannel("R")
     image = convert_to_srgb(name, image, data, info.get("icc_profile"))
-    if opacity is not None and opacity.getextrema()[0] < 255:
+    if opacity is not None and np.asarray(opacity).min() < 255:
         if backdrop is None:
             raise InputError(
                 f"{name}: expected an opaque picture, found transparency; "
@@ -144,9 +147,9 @@ def write(
             "expected a uint8 array of shape (height, width, 3) or (height, width), "
             f"found {array.dtype} {array.shape}"
         )
-    is_file = hasattr(target, "write")
     if format is None:
-        format = "PNG" if is_file else output_format(target, array.shape)
+        path = target if isinstance(target, str | os.PathLike) else "-"
+        format = output_format(path, array.shape)
     if format not in WRITABLE.values():
         known = ", ".join(dict.fromkeys(WRITABLE.values()))
         raise InputError(f"expected a format of {known}, found {format!r}")
@@ -157,10 +160,10 @@ def write(
         raise InputError(
             f"expected a picture that {format} can hold, found shape {array.shape}: {error}"
         ) from error
-    if is_file:
-        target.write(buffer.getvalue())
-    else:
+    if isinstance(target, str | os.PathLike):
         files.write_bytes(target, buffer.getvalue())
+    else:
+        target.write(buffer.getvalue())
 
 
 def _colour(name: str) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from ycc_jax.errors import InputError
 from ycc_jax.pictures.color import to_uint8, ycbcr420_to_rgb
 from ycc_jax.vocabulary import RANGES, SITINGS, YCBCR_MATRICES
 
-_DTYPES = {8: np.dtype(np.uint8), 10: np.dtype(np.uint16)}
+_DTYPES: dict[int, np.dtype] = {8: np.dtype(np.uint8), 10: np.dtype(np.uint16)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,13 +3,15 @@
 import numpy as np
 
 from ycc_jax.codec import Codec
+from ycc_jax.pictures.planes import Planes
 from ycc_jax.stages import Stages
+from ycc_jax.wavefront import Place
 
 BLOCK = 16
 """Pixels, down and across, of one position of the latent y."""
 
 
-def decode_with_bits(codec: Codec, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+def decode_with_bits(codec: Codec, data: bytes) -> tuple[np.ndarray | Planes, np.ndarray]:
     """The picture of a stream, and the bits that each of its latent's positions took.
 
     Args:
@@ -45,7 +47,8 @@ class Recorder(Stages):
 
     def __init__(self, stages: Stages):
         vars(self).update(vars(stages))
-        self.z, self.waves = np.zeros(0), []
+        self.z = np.zeros(0)
+        self.waves: list[tuple[Place, np.ndarray, np.ndarray]] = []
 
     def y_hat(self, z, level, exchange):
         self.z = z

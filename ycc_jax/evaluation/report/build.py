@@ -92,15 +92,19 @@ def build(curves: Sequence[Curve], anchor: int, shown: gallery.Gallery | None = 
       shown: the pictures, if any.
     """
     # What the script needs: each section adds its part.
-    data = {"curves": [{"name": curve.name} for curve in curves], "plots": {}, "gallery": None}
-    made = [
+    data: dict = {
+        "curves": [{"name": curve.name} for curve in curves],
+        "plots": {},
+        "gallery": None,
+    }
+    possible = [
         sections.rate_distortion(curves, data),
         sections.bd_rates(curves, anchor, data) if len(curves) > 1 else None,
         sections.times(curves, anchor, data),
         sections.pictures(shown, curves, data) if shown else None,
         sections.sources(curves, shown),
     ]
-    made = [section for section in made if section]
+    made = [section for section in possible if section]
     links = "".join(f'<a href="#{s.id}">{s.title}</a>' for s in made)
     parts = (f'<section id="{s.id}"><h2>{s.title}</h2>{s.html}</section>' for s in made)
     texts = (

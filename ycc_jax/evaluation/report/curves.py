@@ -6,6 +6,7 @@ Keys and names are those of docs/evaluation.md.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from ycc_jax.errors import InputError
 from ycc_jax.evaluation import rd
@@ -88,8 +89,10 @@ class Curve:
         lists = [results.get(key) for key in ("encoding_time", "decoding_time")]
         if self.published or not isinstance(self.record.get("provenance"), dict) or None in lists:
             return None
-        numbers = [[x for x in values if isinstance(x, int | float) and x > 0] for values in lists]
-        return tuple(sum(n) / len(n) for n in numbers) if all(numbers) else None
+        encode, decode = (
+            [x for x in values or () if isinstance(x, int | float) and x > 0] for values in lists
+        )
+        return (fmean(encode), fmean(decode)) if encode and decode else None
 
     def machine(self) -> str:
         """Where it was measured, as far as the record tells."""

@@ -123,9 +123,8 @@ def swatch(id: int, published: bool) -> str:
 
     style = MarkerStyle(MARKERS[id % len(MARKERS)])
     outline = style.get_path().transformed(style.get_transform())
-    corners = " ".join(
-        f"{14 + 8 * x:.2f},{6 - 8 * y:.2f}" for x, y in outline.to_polygons(closed_only=False)[0]
-    )
+    polygon: Any = outline.to_polygons(closed_only=False)[0]
+    corners = " ".join(f"{14 + 8 * x:.2f},{6 - 8 * y:.2f}" for x, y in polygon)
     colour = f"var(--c{id % NUM_COLOURS})"
     dashes = ' stroke-dasharray="4 2"' if published else ""
     return (
@@ -166,7 +165,7 @@ def _svg(title: str, paint: Callable[[Any], None]) -> str:
         paint(figure.add_subplot())
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()
-    view_box = re.search(r'viewBox="[^"]*"', svg).group()
+    view_box = re.findall(r'viewBox="[^"]*"', svg)[0]
     # Past a style sheet, which would be the whole page's.
     body = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]
     # Matplotlib's names of groups repeat from plot to plot; of them only curves are of use.

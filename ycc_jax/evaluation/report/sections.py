@@ -97,7 +97,7 @@ def bd_rates(curves: Sequence[Curve], anchor: int, data: dict) -> Section:
 
 def times(curves: Sequence[Curve], anchor: int, data: dict) -> Section | None:
     """Seconds against BD-rate, of curves measured with a record of where; None without any."""
-    drawn, machines = [], {}
+    drawn, machines = [], dict[str, list[str]]()
     for i, curve in enumerate(curves):
         cell = {"percent": 0.0} if i == anchor else bd_cell(curves[anchor], curve, LUMA)
         if (seconds := curve.seconds()) and "percent" in cell:
