@@ -298,8 +298,7 @@ def test_model_errors_exit_4(folder, ycc):
 def test_zero_max_pixels_is_no_limit_but_memory(folder, ycc, loads, monkeypatch):
     assert ycc("decode", "photo2.ycc", "--max-pixels", "0")[0] == 0
     loads.clear()
-    huge = bitstream.Header(2**32 - 1, 2**32 - 1, 50.0, 7, b"fake", 0)
-    files.write_bytes("huge.ycc", bitstream.pack(huge, b"", b""))
+    files.write_bytes("huge.ycc", stream(2**32 - 1, 2**32 - 1, model_id=7))
     assert os.path.getsize("huge.ycc") < 40
     code, _, err = ycc("decode", "huge.ycc", "--max-pixels", "0")
     assert (code, loads) == (5, [])
