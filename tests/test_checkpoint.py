@@ -264,3 +264,9 @@ def _write(path, data):
 def test_a_missing_model_names_the_bundled_ones(tmp_path):
     with pytest.raises(ModelError, match=r"bundled models \['dlec_gain_small'.*found .*nothing"):
         ycc_jax.load(tmp_path / "nothing")
+
+
+def test_hostile_json_is_a_model_error(tmp_path):
+    (tmp_path / "model.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match="expected a codec model folder"):
+        read_header(tmp_path)

@@ -32,10 +32,10 @@ class RunLog:
     Of several processes only one should have a RunLog.
 
     Args:
-        workdir: folder of the run; created if it is missing.
-        total_steps: last step of the run.
-        resume_step: the last step whose state was restored, 0 for a new run.
-        progress: whether `progress` shows anything.
+      workdir: folder of the run; created if it is missing.
+      total_steps: last step of the run.
+      resume_step: the last step whose state was restored, 0 for a new run.
+      progress: whether `progress` shows anything.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class RunLog:
         """Appends the metrics of a step, on disk on return; NaN and infinity become null.
 
         Args:
-            step: not below the step of the call before; a step may have several records.
-            metrics: names and what `float` takes: numbers, numpy or jax scalars.
+          step: not below the step of the call before; a step may have several records.
+          metrics: names and what `float` takes: numbers, numpy or jax scalars.
 
         Raises:
-            ValueError: `step` goes backwards.
+          ValueError: `step` goes backwards.
         """
         if step < self._last:
             raise ValueError(f"expected a step of at least {self._last}, found {step}")

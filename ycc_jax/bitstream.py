@@ -51,13 +51,13 @@ class Frame:
     """The picture, apart from its content.
 
     Attributes:
-        width, height: in pixels, 1..2^32-1.
-        matrix: one of MATRICES; "rgb" says the network codes RGB without conversion.
-        range: "full" or "limited", the range of the network's YCbCr samples.
-        grey: the decoded picture has one channel, not three.
-        planes: what was encoded are 4:2:0 planes of this `matrix` and `range`, not RGB.
-        depth: bits of their samples, 8 or 10.
-        siting: where their chroma samples sit, one of SITINGS.
+      width, height: in pixels, 1..2^32-1.
+      matrix: one of MATRICES; "rgb" says the network codes RGB without conversion.
+      range: "full" or "limited", the range of the network's YCbCr samples.
+      grey: the decoded picture has one channel, not three.
+      planes: what was encoded are 4:2:0 planes of this `matrix` and `range`, not RGB.
+      depth: bits of their samples, 8 or 10.
+      siting: where their chroma samples sit, one of SITINGS.
     """
 
     width: int
@@ -75,13 +75,13 @@ class Header(Frame):
     """What a decoder must know before it reads a section: the picture, and how it was coded.
 
     Attributes:
-        quality: 0 (smallest file) to 100 (best picture), a value of `quantize_quality`.
-        alpha: weight of chroma that the picture was coded with, a value of `quantize_alpha`; None
-            if the model has no grid of gains.
-        model_id: number of the architecture, 0..65535.
-        weights_hash: 4 bytes that identify the trained weights.
-        symbols_crc: CRC-32 of the decoded symbols, 0..2^32-1.
-        subsampling: "444" or "420", the pictures that the network was made for.
+      quality: 0 (smallest file) to 100 (best picture), a value of `quantize_quality`.
+      alpha: weight of chroma that the picture was coded with, a value of `quantize_alpha`; None
+        if the model has no grid of gains.
+      model_id: number of the architecture, 0..65535.
+      weights_hash: 4 bytes that identify the trained weights.
+      symbols_crc: CRC-32 of the decoded symbols, 0..2^32-1.
+      subsampling: "444" or "420", the pictures that the network was made for.
     """
 
     quality: float
@@ -98,7 +98,7 @@ def quantize_quality(quality: float) -> float:
     The encoder must code with this value, since it is the one the decoder will see.
 
     Raises:
-        InputError: `quality` is not a number from 0 to 100.
+      InputError: `quality` is not a number from 0 to 100.
     """
     return _quality_steps(quality) / _QUALITY_UNIT
 
@@ -107,7 +107,7 @@ def quantize_alpha(alpha: float) -> float:
     """The value nearest to `alpha` that a header can carry (1/2048 of an octave, 0.03 %).
 
     Raises:
-        InputError: `alpha` is not a number from 2^-15 to 2^15.
+      InputError: `alpha` is not a number from 2^-15 to 2^15.
     """
     return 2.0 ** (_alpha_steps(alpha) / _ALPHA_UNIT)
 
@@ -116,8 +116,8 @@ def pack(header: Header, z: bytes, y: bytes) -> bytes:
     """The file: `header`, the coded hyper-latent `z`, the coded latent `y`, a checksum.
 
     Raises:
-        InputError: a field is outside the range that `Header` states, or the quality is not
-            one that a header can carry exactly.
+      InputError: a field is outside the range that `Header` states, or the quality is not
+        one that a header can carry exactly.
     """
     quality = _quality_steps(header.quality)
     if quality != header.quality * _QUALITY_UNIT:
@@ -161,14 +161,14 @@ def unpack(data: bytes, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> tuple[He
     size limit.
 
     Args:
-        data: the whole file.
-        max_pixels: most pixels to accept, each side padded to a multiple of 64; None for no
-            limit.
+      data: the whole file.
+      max_pixels: most pixels to accept, each side padded to a multiple of 64; None for no
+        limit.
 
     Raises:
-        CorruptStreamError: not a `.ycc` file, another version, truncated, damaged, or followed
-            by other bytes.
-        LimitError: the picture has more than `max_pixels` pixels with padding.
+      CorruptStreamError: not a `.ycc` file, another version, truncated, damaged, or followed
+        by other bytes.
+      LimitError: the picture has more than `max_pixels` pixels with padding.
     """
     data = bytes(data)
     header, offset, z_bytes, y_bytes = _parse(data)
@@ -181,7 +181,7 @@ def info(data: bytes) -> dict:
     """What the file says about itself, ready for JSON; decodes nothing and has no size limit.
 
     Raises:
-        CorruptStreamError: as `unpack`.
+      CorruptStreamError: as `unpack`.
     """
     header, offset, z_bytes, y_bytes = _parse(bytes(data))
     return {

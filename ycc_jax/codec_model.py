@@ -149,7 +149,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     try:
         header = json.loads(file.read_text())
         version = header["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"expected a codec model folder with model.json, found {path} ({error})"
         ) from error

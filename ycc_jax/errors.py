@@ -46,11 +46,11 @@ def require(extra: str, *packages: str) -> None:
     """Raises unless packages are installed; imports none of them.
 
     Args:
-        extra: of setup.cfg, that brings them.
-        packages: by the names that they are imported by.
+      extra: of setup.cfg, that brings them.
+      packages: by the names that they are imported by.
 
     Raises:
-        MissingBackendError: some are not; the message names them and the command that helps.
+      MissingBackendError: some are not; the message names them and the command that helps.
     """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:

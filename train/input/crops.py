@@ -111,21 +111,21 @@ def crop_batches(
     `count` processes together see what one process with batch size `count * batch_size` sees.
 
     Args:
-        source: pictures from `open_source`, or any sequence of uint8 (H, W, 3) arrays.
-        batch_size: crops per batch of this process.
-        crop: side of the square crops, pixels.
-        seed: non-negative.
-        start_step: the step of the first batch.
-        loader: "memory" decodes all pictures once, then cuts batches in a background thread that
-            ends when the iterator is closed or collected; "grain" decodes each picture when drawn.
-        workers: processes of the grain loader; 0 is threads in this process.
-        shard: (index, count) of this process.
-        max_memory_mb: limit of the memory loader in units of 1e6 bytes.
+      source: pictures from `open_source`, or any sequence of uint8 (H, W, 3) arrays.
+      batch_size: crops per batch of this process.
+      crop: side of the square crops, pixels.
+      seed: non-negative.
+      start_step: the step of the first batch.
+      loader: "memory" decodes all pictures once, then cuts batches in a background thread that
+        ends when the iterator is closed or collected; "grain" decodes each picture when drawn.
+      workers: processes of the grain loader; 0 is threads in this process.
+      shard: (index, count) of this process.
+      max_memory_mb: limit of the memory loader in units of 1e6 bytes.
 
     Raises:
-        ValueError: an argument is out of range.
-        InputError: there are no pictures, or they do not fit `max_memory_mb`.
-        MissingBackendError: loader "grain" without the grain package.
+      ValueError: an argument is out of range.
+      InputError: there are no pictures, or they do not fit `max_memory_mb`.
+      MissingBackendError: loader "grain" without the grain package.
     """
     index, count = shard
     if loader not in ("memory", "grain"):

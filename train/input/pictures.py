@@ -34,8 +34,8 @@ class Pictures(Sequence):
     """Base of the sources: uint8 RGB arrays (H, W, 3), decoded when indexed.
 
     Attributes:
-        areas: int64 (len,), the pixels of each picture, or None where only decoding would tell.
-        decoded: all pictures, once a memory loader has read them; the next loader finds them here.
+      areas: int64 (len,), the pixels of each picture, or None where only decoding would tell.
+      decoded: all pictures, once a memory loader has read them; the next loader finds them here.
     """
 
     areas: np.ndarray | None = None
@@ -50,11 +50,11 @@ class ImageFiles(Pictures):
     DEFAULT_MAX_PIXELS are skipped with one warning.
 
     Attributes:
-        paths: the files kept, in the order given.
+      paths: the files kept, in the order given.
 
     Raises:
-        InputError: no file can be used.
-        OSError, SyntaxError, ...: from indexing, what Pillow raises where pixel data is damaged.
+      InputError: no file can be used.
+      OSError, SyntaxError, ...: from indexing, what Pillow raises where pixel data is damaged.
     """
 
     def __init__(self, paths: Iterable[Path], origin: str):
@@ -116,15 +116,15 @@ def open_source(spec: str, *, data_dir: str | None = None) -> Sequence[np.ndarra
     """The pictures that `spec` names, as a sequence of uint8 (H, W, 3) RGB arrays of any sizes.
 
     Args:
-        spec: "samples" (a few photographs inside the scikit-image package, nothing is downloaded),
-            "folder:PATH" (every image file below PATH, sorted by path) or "tfds:NAME[:SPLIT]" (a
-            TensorFlow Datasets data set with an `image` feature, stored as array_record; "train").
-        data_dir: where TFDS keeps its data sets; None is its own default.
+      spec: "samples" (a few photographs inside the scikit-image package, nothing is downloaded),
+        "folder:PATH" (every image file below PATH, sorted by path) or "tfds:NAME[:SPLIT]" (a
+        TensorFlow Datasets data set with an `image` feature, stored as array_record; "train").
+      data_dir: where TFDS keeps its data sets; None is its own default.
 
     Raises:
-        InputError: unknown form, PATH is not a folder or has no usable pictures, no such data set
-            or one without `image`.
-        MissingBackendError: the package that the form needs is not installed.
+      InputError: unknown form, PATH is not a folder or has no usable pictures, no such data set
+        or one without `image`.
+      MissingBackendError: the package that the form needs is not installed.
     """
     form, _, rest = spec.partition(":")
     if spec == "samples":

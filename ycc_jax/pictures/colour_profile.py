@@ -52,13 +52,13 @@ def convert_to_srgb(name, image: Image.Image, data: bytes, icc: bytes | None) ->
     """The picture in sRGB, of the mode it has. A conversion warns, and names the caller's caller.
 
     Args:
-        name: of the file, for messages.
-        image: its pixels, of mode RGB or L.
-        data: the file.
-        icc: its ICC profile.
+      name: of the file, for messages.
+      image: its pixels, of mode RGB or L.
+      data: the file.
+      icc: its ICC profile.
 
     Raises:
-        InputError: code points whose colours have no exact form in sRGB: PQ, HLG, limited range.
+      InputError: code points whose colours have no exact form in sRGB: PQ, HLG, limited range.
     """
     chunks = _png_chunks(data)
     if b"cICP" in chunks:

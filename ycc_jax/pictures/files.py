@@ -30,8 +30,8 @@ def check_target(path: str) -> None:
     """Tells before the work what `write_bytes` would fail at after it.
 
     Raises:
-        InputError: not the name of a file in an existing folder.
-        OSError: a stream that is closed, or a name that is too long.
+      InputError: not the name of a file in an existing folder.
+      OSError: a stream that is closed, or a name that is too long.
     """
     if path == "-":
         if sys.stdout is None:
@@ -57,8 +57,8 @@ def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_FILE_BYTES) -> byte
     """The content of the file, or all of standard input; never more than `max_bytes`.
 
     Raises:
-        InputError: the file cannot be read.
-        LimitError: it has more than `max_bytes`, or no end.
+      InputError: the file cannot be read.
+      LimitError: it has more than `max_bytes`, or no end.
     """
     if path == "-":
         if sys.stdin is None:
@@ -91,8 +91,8 @@ def map_bytes(path: str | os.PathLike, max_bytes: int = MAX_FILE_BYTES) -> bytes
     size.
 
     Raises:
-        InputError: the file cannot be read.
-        LimitError: it is not a regular file, and has more than `max_bytes`, or no end.
+      InputError: the file cannot be read.
+      LimitError: it is not a regular file, and has more than `max_bytes`, or no end.
     """
     if path == "-" or not os.path.isfile(path) or not os.path.getsize(path):
         return read_bytes(path, max_bytes)
@@ -111,7 +111,7 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     (umask), an existing one keeps its own.
 
     Raises:
-        OSError: the file cannot be written; `filename` is its name, whatever file it was about.
+      OSError: the file cannot be written; `filename` is its name, whatever file it was about.
     """
     try:
         if path == "-":
@@ -158,7 +158,7 @@ def _link_nameless(folder: str, name: str, data: bytes, mode: int | None) -> Non
     renamed: the same each time, so that the next call removes what a kill just then has left.
 
     Raises:
-        OSError, AttributeError, NotImplementedError: the system or the file system cannot do it.
+      OSError, AttributeError, NotImplementedError: the system or the file system cannot do it.
     """
     # Short, for `name` may have all the bytes that a name can have.
     draft = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.tmp"

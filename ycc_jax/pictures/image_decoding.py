@@ -31,13 +31,13 @@ def decode_first_frame(
     Warnings name the caller's caller, which is that of `images.read`.
 
     Args:
-        name: of the file, for messages.
-        data: its content.
-        max_pixels, bytes_per_pixel: as in `images.read`.
+      name: of the file, for messages.
+      data: its content.
+      max_pixels, bytes_per_pixel: as in `images.read`.
 
     Raises:
-        InputError: not a picture, damaged, or in a mode that has no exact 8-bit form here.
-        LimitError: more pixels than `max_pixels`, or than the memory holds.
+      InputError: not a picture, damaged, or in a mode that has no exact 8-bit form here.
+      LimitError: more pixels than `max_pixels`, or than the memory holds.
     """
     try:
         image = open_image(name, io.BytesIO(data))

@@ -23,12 +23,12 @@ def open_image(name: object, file: BinaryIO) -> ImageFile.ImageFile:
     No decoder of READABLE touches memory for pixels here, whatever size the header claims.
 
     Args:
-        name: of the file, for messages.
-        file: it must stay open until the pixels are loaded, and allow `seek`.
+      name: of the file, for messages.
+      file: it must stay open until the pixels are loaded, and allow `seek`.
 
     Raises:
-        InputError: none of READABLE.
-        OSError, ValueError, ...: what a decoder raises where a header is damaged.
+      InputError: none of READABLE.
+      OSError, ValueError, ...: what a decoder raises where a header is damaged.
     """
     Image.init()
     formats = [format for format in READABLE if format in Image.OPEN]

@@ -51,18 +51,18 @@ def read(
     and AVIF with more than 8 bits Pillow gives 8, and does not tell.)
 
     Args:
-        source: a path, "-" for standard input, or a binary file.
-        background: colour to put behind a transparent picture, as in CSS ("white", "#ff8000").
-        max_pixels: most pixels to accept, each side padded to a multiple of 64, told before any
-            is decoded; None for no limit.
-        bytes_per_pixel: memory that the caller will use for each of those, reading included
-            (`limits`); what does not fit this machine is refused, whatever `max_pixels`.
+      source: a path, "-" for standard input, or a binary file.
+      background: colour to put behind a transparent picture, as in CSS ("white", "#ff8000").
+      max_pixels: most pixels to accept, each side padded to a multiple of 64, told before any
+        is decoded; None for no limit.
+      bytes_per_pixel: memory that the caller will use for each of those, reading included
+        (`limits`); what does not fit this machine is refused, whatever `max_pixels`.
 
     Raises:
-        InputError: unreadable, not a picture, damaged, transparent without `background`, or in a
-            colour mode that has no exact 8-bit RGB or grey form here (CMYK, LAB, 32-bit, PQ, HLG).
-        LimitError: more pixels than `max_pixels`, than the memory holds, or a longer file than they
-            need.
+      InputError: unreadable, not a picture, damaged, transparent without `background`, or in a
+        colour mode that has no exact 8-bit RGB or grey form here (CMYK, LAB, 32-bit, PQ, HLG).
+      LimitError: more pixels than `max_pixels`, than the memory holds, or a longer file than they
+        need.
     """
     backdrop = None if background is None else _colour(background)
     max_bytes = limits.max_file_bytes(max_pixels)
@@ -107,11 +107,11 @@ def output_format(path: str | os.PathLike, shape: tuple[int, ...] = (1, 1)) -> s
     """Pillow's name of the lossless format that the file name's ending stands for; "-" is PNG.
 
     Args:
-        path: the name.
-        shape: (height, width, ...) of the picture to write.
+      path: the name.
+      shape: (height, width, ...) of the picture to write.
 
     Raises:
-        InputError: any other ending, or one of a format that has no such large pictures.
+      InputError: any other ending, or one of a format that has no such large pictures.
     """
     if path == "-":
         return "PNG"
@@ -133,13 +133,13 @@ def write(
     """Write the picture losslessly; a file appears whole or not at all.
 
     Args:
-        array: uint8 (height, width, 3) in sRGB or (height, width).
-        target: a path, "-" for standard output, or a binary file.
-        format: PNG, TIFF, PPM, BMP or WEBP; None for what `output_format` says, PNG for a file.
+      array: uint8 (height, width, 3) in sRGB or (height, width).
+      target: a path, "-" for standard output, or a binary file.
+      format: PNG, TIFF, PPM, BMP or WEBP; None for what `output_format` says, PNG for a file.
 
     Raises:
-        InputError: not such an array, or one that the format cannot hold.
-        OSError: the file cannot be written.
+      InputError: not such an array, or one that the format cannot hold.
+      OSError: the file cannot be written.
     """
     array = np.asarray(array)
     if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):

@@ -26,7 +26,7 @@ def encoding(channels: int = _BUNDLED_CHANNELS) -> int:
     a gigabyte for the process, is left out.
 
     Args:
-        channels: N of the model; of the bundled one before the model is known.
+      channels: N of the model; of the bundled one before the model is known.
     """
     return 4 * channels + 110
 
@@ -35,7 +35,7 @@ def decoding(channels: int = _BUNDLED_CHANNELS) -> int:
     """As `encoding`, of `Codec.decode`: 281 to 322 with the bundled model, 835 with 192 channels.
 
     Args:
-        channels: as of `encoding`.
+      channels: as of `encoding`.
     """
     return 4 * channels + 140
 
@@ -44,9 +44,9 @@ def check_pixels(name: object, width: int, height: int, max_pixels: int | None) 
     """Raise a LimitError if the picture, padded, has more than `max_pixels` pixels (None: any).
 
     Args:
-        name: of the picture or file, for the message.
-        width, height: in pixels, from 1, without padding.
-        max_pixels: the most to accept, padding included.
+      name: of the picture or file, for the message.
+      width, height: in pixels, from 1, without padding.
+      max_pixels: the most to accept, padding included.
     """
     pixels = _padded(width) * _padded(height)
     if max_pixels is not None and pixels > max_pixels:
@@ -60,9 +60,9 @@ def check_memory(name: object, width: int, height: int, bytes_per_pixel: int) ->
     """Raise a LimitError if the picture needs more memory than this machine has left.
 
     Args:
-        name: of the picture or file, for the message.
-        width, height: in pixels, from 1, without padding.
-        bytes_per_pixel: what each padded pixel takes: READING, `encoding()` or `decoding()`.
+      name: of the picture or file, for the message.
+      width, height: in pixels, from 1, without padding.
+      bytes_per_pixel: what each padded pixel takes: READING, `encoding()` or `decoding()`.
     """
     needed, available = _padded(width) * _padded(height) * bytes_per_pixel, available_memory()
     if available is not None and needed > available:

@@ -19,7 +19,7 @@ def available_memory(root: str | os.PathLike = "/") -> int | None:
     the process's control groups (a container's limit) leave. Elsewhere: all that is installed.
 
     Args:
-        root: the folder that holds proc/ and sys/.
+      root: the folder that holds proc/ and sys/.
     """
     left = [*_of_machine(Path(root)), *_of_groups(Path(root))]
     return max(0, min(left)) if left else None

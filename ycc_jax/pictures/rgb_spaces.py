@@ -33,12 +33,12 @@ def to_srgb(image: Image.Image, curve: np.ndarray, chromaticities) -> Image.Imag
     """The picture, of mode RGB or L, in sRGB.
 
     Args:
-        image: its codes mean `curve` and `chromaticities`; grey is grey whatever the primaries.
-        curve: light (256,) of each code, 0 to 1.
-        chromaticities: x, y of red, green, blue and white, (4, 2).
+      image: its codes mean `curve` and `chromaticities`; grey is grey whatever the primaries.
+      curve: light (256,) of each code, 0 to 1.
+      chromaticities: x, y of red, green, blue and white, (4, 2).
 
     Raises:
-        ValueError: chromaticities that span no space.
+      ValueError: chromaticities that span no space.
     """
     if image.mode == "L" or np.array_equal(chromaticities, SRGB):
         return image.point(_encode(curve).tolist() * len(image.getbands()))

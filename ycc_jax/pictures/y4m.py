@@ -44,18 +44,18 @@ def read_y4m(
     """One frame of a Y4M file.
 
     Args:
-        source: a path, "-" for standard input, or a binary file.
-        frame: which one, from 0; None if the file has but one.
-        max_pixels: most pixels to accept, each side padded to a multiple of 64, told from the
-            header; None for no limit.
-        matrix: one of `vocabulary.YCBCR_MATRICES`, which the file does not tell.
-        range: "full" or "limited"; None for what the file says, limited if it says nothing.
-        bytes_per_pixel: as in `images.read`.
+      source: a path, "-" for standard input, or a binary file.
+      frame: which one, from 0; None if the file has but one.
+      max_pixels: most pixels to accept, each side padded to a multiple of 64, told from the
+        header; None for no limit.
+      matrix: one of `vocabulary.YCBCR_MATRICES`, which the file does not tell.
+      range: "full" or "limited"; None for what the file says, limited if it says nothing.
+      bytes_per_pixel: as in `images.read`.
 
     Raises:
-        InputError: unreadable, not Y4M, damaged, not 4:2:0 in 8 or 10 bits, interlaced, or no such
-            frame; or several, and none is named.
-        LimitError: more pixels than `max_pixels`, than the memory holds, or an endless stream.
+      InputError: unreadable, not Y4M, damaged, not 4:2:0 in 8 or 10 bits, interlaced, or no such
+        frame; or several, and none is named.
+      LimitError: more pixels than `max_pixels`, than the memory holds, or an endless stream.
     """
     name, data = _read(source, max_pixels)
     header = re.match(rb"YUV4MPEG2( [^\n]*)?\n", data)
@@ -100,11 +100,11 @@ def write_y4m(planes: Planes, target: str | os.PathLike | BinaryIO) -> None:
     `read_y4m` takes it for left, the default of the video standards. The matrix is never told.
 
     Args:
-        planes: the picture.
-        target: a path, "-" for standard output, or a binary file.
+      planes: the picture.
+      target: a path, "-" for standard output, or a binary file.
 
     Raises:
-        OSError: the file cannot be written.
+      OSError: the file cannot be written.
     """
     kind = (planes.depth, planes.siting)
     chroma = next((tag for tag, known in _CHROMA.items() if known == kind), "420p10")
@@ -138,15 +138,15 @@ def read_yuv(
     """One frame of a raw planar file, yuv420p (depth 8) or yuv420p10le (depth 10).
 
     Args:
-        source: a path, "-" for standard input, or a binary file.
-        width, height: of the picture, in luma samples.
-        depth, matrix, range, siting: as in `Planes`; the file tells none of them.
-        frame, max_pixels, bytes_per_pixel: as in `read_y4m`.
+      source: a path, "-" for standard input, or a binary file.
+      width, height: of the picture, in luma samples.
+      depth, matrix, range, siting: as in `Planes`; the file tells none of them.
+      frame, max_pixels, bytes_per_pixel: as in `read_y4m`.
 
     Raises:
-        InputError: unreadable, not a whole number of frames of this size, or no such frame; or
-            several, and none is named; or an argument is not one of those named.
-        LimitError: more pixels than `max_pixels`, than the memory holds, or an endless stream.
+      InputError: unreadable, not a whole number of frames of this size, or no such frame; or
+        several, and none is named; or an argument is not one of those named.
+      LimitError: more pixels than `max_pixels`, than the memory holds, or an endless stream.
     """
     if width < 1 or height < 1:
         raise InputError(f"expected a width and height of at least 1, found {width} x {height}")
@@ -171,8 +171,8 @@ def write(planes: Planes, target: str | os.PathLike) -> None:
     """`write_y4m` or `write_yuv`, by the name's ending; "-" is Y4M.
 
     Raises:
-        InputError: any other ending.
-        OSError: the file cannot be written.
+      InputError: any other ending.
+      OSError: the file cannot be written.
     """
     ending = ".y4m" if target == "-" else os.path.splitext(target)[1].lower()
     if ending not in PLANES_SUFFIXES:
