@@ -55,7 +55,7 @@ def test_the_library_stands_alone():
         tops = {other.split(".")[0] for other in imported(module)}
         parts = {part(other) for other in imported(module) if other.startswith("ycc_jax.")}
         if module.startswith("configs"):
-            assert tops <= {"configs"}, module
+            assert tops <= {"configs", "ycc_jax"} and parts <= {"errors"}, module
         elif module.startswith("train"):
             assert not parts & {"evaluation", "cli", "__main__"}, module
 
