@@ -36,6 +36,9 @@ class FakeCodec:
         )
         return bitstream.pack(header, b"", array.tobytes())
 
+    def encode_with_picture(self, array, quality=None, alpha=None):
+        return self.encode(array, quality, alpha), array
+
     def decode(self, data, max_pixels=vocabulary.DEFAULT_MAX_PIXELS):
         header, _, y = bitstream.unpack(data, max_pixels)
         if header.model_id != 7:
@@ -165,6 +168,36 @@ def test_standard_input_and_output(folder, monkeypatch, ycc):
 def test_a_file_named_minus_has_a_way(folder, ycc):
     assert ycc("encode", "photo.png", "-o", "./-")[0] == 0
     assert ycc("info", "./-")[0] == 0
+
+
+def test_verify_decodes_every_file_and_writes_none(folder, ycc):
+    assert ycc("encode", "photo.png", "-o", "a.ycc")[0] == 0
+    data = files.read_bytes("a.ycc")
+    files.write_bytes("torn.ycc", data[:-1])
+    files.write_bytes("other.ycc", stream())
+    before = sorted(os.listdir())
+    code, out, err = ycc("verify", "a.ycc")
+    assert (code, out, err) == (0, "", "a.ycc: 7 x 5 pixels, whole\n")
+    code, out, err = ycc("verify", "other.ycc", "torn.ycc", "a.ycc", "none.ycc")
+    lines = err.splitlines()
+    assert code == 4 and out == "" and len(lines) == 4
+    assert lines[0].startswith("ycc: error: other.ycc: expected a stream of model 7")
+    assert lines[1].startswith("ycc: error: torn.ycc: truncated")
+    assert lines[2] == "a.ycc: 7 x 5 pixels, whole"
+    assert lines[3].startswith("ycc: error: none.ycc: cannot be read")
+    assert ycc("verify", "torn.ycc", "--quiet")[0] == 3
+    assert sorted(os.listdir()) == before
+
+
+def test_encode_verify_puts_no_file_in_place_that_decodes_otherwise(folder, ycc, monkeypatch):
+    assert ycc("encode", "photo.png", "-o", "a.ycc", "--verify")[0] == 0
+    before = files.read_bytes("a.ycc")
+    decode = FakeCodec.decode
+    monkeypatch.setattr(FakeCodec, "decode", lambda *a, **b: 255 - decode(*a, **b))
+    code, _, err = ycc("encode", "photo.png", "-o", "a.ycc", "-q", "20", "--verify")
+    assert code == 3 and "expected the encoder's picture" in err
+    assert files.read_bytes("a.ycc") == before
+    assert ycc("encode", "photo.png", "-o", "a.ycc", "-q", "20")[0] == 0
 
 
 def test_info(folder, ycc):

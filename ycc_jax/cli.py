@@ -1,4 +1,5 @@
-"""The command line: `ycc encode | decode | info | import-compressai`, and `evaluation/commands.py`.
+"""The command line: `ycc encode | decode | verify | info | import-compressai`; the rest is in
+`evaluation/commands.py`.
 
 Exit codes: 0 done, 1 the output could not be written, 2 usage or unusable input, 3 corrupt
 stream, 4 missing or wrong model, 5 size limit, 130 interrupted (`ycc_jax.errors`).
@@ -18,7 +19,7 @@ import warnings
 import click
 
 from ycc_jax import bitstream, vocabulary
-from ycc_jax.errors import InputError, LimitError, YccError
+from ycc_jax.errors import CorruptStreamError, InputError, LimitError, YccError
 from ycc_jax.evaluation import commands
 from ycc_jax.pictures import files, limits
 
@@ -96,11 +97,14 @@ def cli():
     type=click.Choice(vocabulary.YCBCR_MATRICES),
     help="Matrix of a .y4m or .yuv file; default: bt601.",
 )
+@click.option(
+    "--verify", is_flag=True, help="Decode it again, and write it only if that gives its picture."
+)
 @_max_pixels_option
 @click.option("-v", "--verbose", is_flag=True, help="Also print the header and where time went.")
 @_quiet_option
 def encode(
-    source, output, quality, chroma, model, background, max_pixels, verbose, quiet, **planes
+    source, output, quality, chroma, model, background, verify, max_pixels, verbose, quiet, **planes
 ):
     """Encode the picture IN (PNG, JPEG, WebP, TIFF, ...; "-": standard input).
 
@@ -117,7 +121,12 @@ def encode(
     picture = _read(source, background, max_pixels or None, **planes)
     codec = _load(model)
     loaded = time.perf_counter()
-    data = codec.encode(picture, quality=quality, alpha=chroma)
+    if verify:
+        data, expected = codec.encode_with_picture(picture, quality=quality, alpha=chroma)
+        # A codec of its own: nothing that the encoder has compiled or kept.
+        _check_same(expected, _load(model).decode(data, max_pixels=None))
+    else:
+        data = codec.encode(picture, quality=quality, alpha=chroma)
     encoded = time.perf_counter()
     files.write_bytes(output, data)
     if not quiet:
@@ -175,6 +184,35 @@ def decode(source, output, model, max_pixels, quiet):
     if not quiet:
         seconds = time.perf_counter() - start
         _say(f"{output}: {header.width} x {header.height} pixels, {seconds:.2f} s")
+
+
+@cli.command()
+@click.argument("sources", metavar="FILE...", nargs=-1, required=True)
+@_model_option
+@_max_pixels_option
+@_quiet_option
+def verify(sources, model, max_pixels, quiet):
+    """Decode each .ycc FILE, write no picture, and say of which that failed.
+
+    What a file is checked for: container, checksums, model, and that this machine reads the symbols
+    that were coded. The exit code is that of the first file that failed.
+    """
+    codec, code = None, 0
+    for source in sources:
+        try:
+            data = files.read_bytes(source, limits.max_file_bytes(max_pixels or None))
+            header, _, _ = bitstream.unpack(data, max_pixels or None)
+            limits.check_memory(source, header.width, header.height, limits.decoding())
+            codec = codec or _load(model)
+            codec.decode(data, max_pixels=max_pixels or None)
+        except YccError as error:
+            named = str(error).startswith(f"{source}: ")
+            failed = _fail(error if named else f"{source}: {error}", error.exit_code)
+            code = code or failed
+            continue
+        if not quiet:
+            _say(f"{source}: {header.width} x {header.height} pixels, whole")
+    return code
 
 
 @cli.command()
@@ -266,6 +304,17 @@ def _output(source: str, output: str | None, ending: str) -> str:
     if same:
         raise InputError(f"{output}: expected an output other than the input, found the same file")
     return output
+
+
+def _check_same(expected, found) -> None:
+    """CorruptStreamError unless two pictures, arrays or planes, have the same samples."""
+    import numpy as np
+
+    def samples(picture):
+        return [picture] if hasattr(picture, "dtype") else [picture.y, picture.cb, picture.cr]
+
+    if not all(map(np.array_equal, samples(expected), samples(found))):
+        raise CorruptStreamError("expected the encoder's picture from its file, found another one")
 
 
 def _load(model: str | None):
