@@ -341,7 +341,8 @@ def test_the_best_model_is_kept_also_by_a_continuation(pretend, tmp_path, caplog
     assert pretend([2.2], steps=4) == header
     training = pretend([2.1, 1.5], steps=6)["training"]
     assert (training["steps"], training["score"]) == (6, 1.5)
-    assert not caplog.records
+    # Of ours; Orbax of 2025 says that without a target it cannot tell of other devices.
+    assert not [record for record in caplog.records if record.name.startswith("train")]
     # Other crops, other scores: the first on them is the best so far.
     training = pretend([9.0], steps=7, **{"data.validation": "samples"})["training"]
     assert (training["steps"], training["score"]) == (7, 9.0)
