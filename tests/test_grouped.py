@@ -9,19 +9,23 @@ import ycc_jax
 from ycc_jax.codec_model import export_model
 from ycc_jax.models import build
 from ycc_jax.nets import grouped
+from ycc_jax.nets.closed_form import closed_form
 
-SMALL = dict(N=8, M=20, context="grouped", groups=(4, 6), entropy_width=8, levels=3)
+SMALL = dict(N=8, M=16, context="grouped", groups=(6,), entropy_width=8, levels=3)
 
 
 @pytest.fixture(scope="module")
-def model():
-    """(net, its parameters, not at their start). They are the same for any number of phases."""
+def model(photo):
+    """(net, its parameters, near their start). They are the same for any number of phases."""
     net = build(**SMALL, linear_shortcut=True, surrogate="mixed")
     x, level = jnp.zeros((1, 64, 64, 3)), jnp.zeros(1)
     params = jax.jit(net.init)(jax.random.PRNGKey(1), x, level)["params"]
+    # Widths and gains that fit a picture: far outside the tables, bits are not as estimated.
+    axes = (0.01, 0.03, 0.1), (0.25,)
+    params = closed_form(net, params, axes, photo[None, :256, :256])
     noise = np.random.default_rng(0)
     # The output layers start at 0, where nothing depends on anything.
-    return net, jax.tree.map(lambda p: p + 0.05 * noise.normal(size=p.shape), params)
+    return net, jax.tree.map(lambda p: p + 0.02 * noise.normal(size=p.shape), params)
 
 
 @pytest.mark.parametrize("phases", [1, 2, 4])
@@ -51,8 +55,8 @@ def test_a_step_sees_what_is_coded_and_nothing_else(model, phases):
     net = net.clone(phases=phases)
     rng = np.random.default_rng(3)
     hyper = jnp.asarray(rng.normal(size=(1, 8, 8, 8)), jnp.float32)
-    y_hat = jnp.asarray(rng.normal(size=(1, 8, 8, 20)), jnp.float32)
-    coded = np.zeros((8, 8, 20), bool)
+    y_hat = jnp.asarray(rng.normal(size=(1, 8, 8, 16)), jnp.float32)
+    coded = np.zeros((8, 8, 16), bool)
     for step in net.steps:
         mask = step.mask(8, 8)
         row, column = np.argwhere(mask)[len(np.argwhere(mask)) // 2]
@@ -76,7 +80,7 @@ def test_the_coder_does_what_the_forward_pass_says(model, photo, tmp_path):
     arguments = {**SMALL, "linear_shortcut": True}
     export_model(tmp_path / "m", name="grouped", arguments=arguments, params=params)
     codec = ycc_jax.load(tmp_path / "m")
-    picture = photo[:128, 64:256]
+    picture = photo[:256, :320]
     data, expected = codec.encode_with_picture(picture, 100, worth=float("inf"))
     np.testing.assert_array_equal(codec.decode(data), expected)
     x, level = picture[None].astype(np.float32) / 255, np.full(1, 2, np.float32)
@@ -88,6 +92,7 @@ def test_the_coder_does_what_the_forward_pass_says(model, photo, tmp_path):
     assert np.abs(np.rint(x_hat) - expected.astype(int)).mean() < 0.05
 
 
+@pytest.mark.slow
 def test_training_reaches_every_parameter_of_the_groups(model):
     net, params = model
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 64, 64, 3)), jnp.float32)
@@ -98,7 +103,7 @@ def test_training_reaches_every_parameter_of_the_groups(model):
 
     gradients = jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(bits))(params))
     groups = [g for path, g in gradients if path[0].key.startswith("group_parameters")]
-    assert len(groups) == 3 * 9 + 2 * 2  # nets, spatial context; and channels of two groups
+    assert len(groups) == 2 * 9 + 2  # nets, spatial context; and channels of the second group
     for gradient in groups:
         assert np.isfinite(gradient).all() and np.any(gradient != 0)
 
@@ -106,7 +111,7 @@ def test_training_reaches_every_parameter_of_the_groups(model):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"groups": (4, 16)}, "together less than M = 20"),
+        ({"groups": (4, 12)}, "together less than M = 16"),
         ({"groups": (0, 4)}, "at least 1"),
         ({"phases": 3}, "phases must be one of 1, 2, 4"),
     ],
