@@ -65,7 +65,10 @@ NONE = {"hyperprior": "none", "context": "none", "levels": 0, "level_aware": Fal
         ({"layout": "stacked"}, "layout must be one of branched, six_channel, separate"),
         ({"linear_shortcut": True, "layout": "separate"}, "a layout that mixes luma and chroma"),
         ({"color_space": "rgb"}, "transform 'dlec' expects color_space 'ycbcr'"),
-        ({"transform": "joint", "subsampling": "420"}, "subsampling '420' expects transform"),
+        (
+            {"transform": "joint", "subsampling": "420"},
+            "'420' expects a transform of planes",
+        ),
         ({"hyperprior": "none"}, "hyperprior 'none' expects levels=0 and context 'none'"),
         ({"hyperprior": "scale"}, "hyperprior 'scale' expects context 'none'"),
         ({"alphas": (1.0, 0.25)}, "alphas must be positive and ascending"),

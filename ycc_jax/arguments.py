@@ -8,7 +8,7 @@ from ycc_jax.nets.prior import LIKELIHOODS
 from ycc_jax.vocabulary import RANGES, SUBSAMPLINGS, YCBCR_MATRICES
 
 CHOICES = {
-    "transform": ("joint", "dlec"),
+    "transform": ("joint", "dlec", "shallow"),
     "layout": LAYOUTS,
     "color_space": ("rgb", "ycbcr"),
     "matrix": YCBCR_MATRICES,
@@ -37,8 +37,8 @@ def check(model: Any) -> None:
             f"{model.levels} and {model.entropy_width}",
         ),
         (
-            model.transform == "joint" and model.layout != "branched",
-            f"a layout is of transform 'dlec', found {model.layout!r} with 'joint'",
+            model.transform != "dlec" and model.layout != "branched",
+            f"a layout is of transform 'dlec', found {model.layout!r} with {model.transform!r}",
         ),
         (
             model.phases not in PHASES,
@@ -56,12 +56,13 @@ def check(model: Any) -> None:
             f"alphas must be positive and ascending, found {model.alphas}",
         ),
         (
-            model.transform == "dlec" and model.color_space != "ycbcr",
-            f"transform 'dlec' expects color_space 'ycbcr', found {model.color_space!r}",
+            model.takes_planes and model.color_space != "ycbcr",
+            f"transform {model.transform!r} expects color_space 'ycbcr', "
+            f"found {model.color_space!r}",
         ),
         (
-            model.subsampling == "420" and model.transform != "dlec",
-            "subsampling '420' expects transform 'dlec', found 'joint'",
+            model.subsampling == "420" and not model.takes_planes,
+            "subsampling '420' expects a transform of planes, 'dlec' or 'shallow', found 'joint'",
         ),
         (
             model.linear_shortcut
@@ -70,6 +71,11 @@ def check(model: Any) -> None:
             "linear_shortcut expects color_space 'rgb' with transform 'joint', or 'dlec' in a "
             f"layout that mixes luma and chroma, found {model.transform!r}, {model.color_space!r}, "
             f"{model.layout!r}",
+        ),
+        (
+            model.transform == "shallow" and (model.N < 4 or not model.linear_shortcut),
+            "transform 'shallow' expects linear_shortcut and N of at least 4, found "
+            f"{model.linear_shortcut} and {model.N}",
         ),
         (
             model.hyperprior == "none" and bool(model.levels or model.context != "none"),

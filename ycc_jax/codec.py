@@ -75,7 +75,7 @@ class Codec:
 
         Args:
           image: uint8 RGB (H, W, 3) or grey (H, W), any size from 1x1; or 4:2:0 `Planes`, which are
-            coded as they are (by models with the transform "dlec").
+            coded as they are (by models that do not code RGB).
           quality: 0 (smallest) to 100 (best), continuous; stored in steps of 1/512. None is 50. A
             single-rate model takes only None.
           alpha: weight of a chroma plane against luma, for models with a grid of gains: smaller
@@ -137,7 +137,7 @@ class Codec:
         point = operating_point.choose(self.net, quality, alpha)
         image = image if isinstance(image, Planes) else np.asarray(image)
         frame = framing.describe(image, *self.net.colours)
-        if frame.planes and self.net.transform != "dlec":
+        if frame.planes and not self.net.takes_planes:
             raise InputError(
                 f"model {self.model.name} codes three planes of one size: expected an RGB picture, "
                 "found 4:2:0 planes"
@@ -200,7 +200,7 @@ class Codec:
             raise CorruptStreamError(
                 f"expected {'an' if net.alphas else 'no'} alpha, found {header.alpha}"
             )
-        if header.planes and net.transform != "dlec":
+        if header.planes and not net.takes_planes:
             raise CorruptStreamError("expected a picture in RGB or grey, found planes")
 
 

@@ -34,6 +34,7 @@ from ycc_jax.nets.grouped import Step
 from ycc_jax.nets.joint import JointAnalysis, JointSynthesis
 from ycc_jax.nets.layers import computing_in, widen
 from ycc_jax.nets.prior import LIKELIHOODS, Prior
+from ycc_jax.nets.shallow import ShallowAnalysis, ShallowSynthesis
 from ycc_jax.pictures import color
 from ycc_jax.rounding import add_noise, round_ste
 
@@ -48,11 +49,12 @@ class HyperpriorModel(nn.Module):
     Attributes:
       N, M: channels of the transforms (and of z), and of y.
       transform: "joint" (three channels through one stack; Minnen et al. 2018) or "dlec" (luma and
-        half-size chroma; Egilmez et al. 2021) in one of its layouts.
+        half-size chroma; Egilmez et al. 2021) in one of its layouts, or "shallow" (the same planes;
+        residual analysis, shallow synthesis).
       layout: of "dlec": "branched", "six_channel" or "separate" (`nets/dlec.py`).
       color_space: "rgb", or "ycbcr" with `matrix` and `color_range` as in `pictures/color.py`.
-      subsampling: of pictures in and out: "444" is RGB (of which "dlec" resizes the chroma), "420"
-        native YCbCr planes.
+      subsampling: of pictures in and out: "444" is RGB (of which all transforms but "joint" resize
+        the chroma), "420" native YCbCr planes.
       input_offset: what is subtracted from the planes before the analysis, 0.5 or CompressAI's 0.
       activation: "gdn" or "prelu".
       levels: rate levels with gain units on y and z (Cui et al. 2021); 0 is a single-rate model.
@@ -130,6 +132,11 @@ class HyperpriorModel(nn.Module):
         return ("rgb", "full") if self.color_space == "rgb" else (self.matrix, self.color_range)
 
     @property
+    def takes_planes(self) -> bool:
+        """Whether the transform codes luma and half-size chroma, not three planes of one size."""
+        return self.transform != "joint"
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """The grid of trained levels: (), (levels,) or (levels, number of alphas)."""
         if not self.levels:
@@ -149,6 +156,9 @@ class HyperpriorModel(nn.Module):
             options = (self.activation, self.linear_shortcut, self.layout)
             self.analysis_net = DlecAnalysis(N, M, *options, name="analysis")
             self.synthesis_net = DlecSynthesis(N, *options, name="synthesis")
+        elif self.transform == "shallow":
+            self.analysis_net = ShallowAnalysis(N, M, self.activation, name="analysis")
+            self.synthesis_net = ShallowSynthesis(N, name="synthesis")
         else:
             linear = dict(linear_shortcut=self.linear_shortcut)
             self.analysis_net = JointAnalysis(N, M, self.activation, name="analysis", **linear)
@@ -192,12 +202,12 @@ class HyperpriorModel(nn.Module):
         """Picture -> y (B, H/16, W/16, M), not rounded, in steps.
 
         Args:
-          x: RGB (B, H, W, 3) in [0, 1]; or, with the transform "dlec" and whatever `subsampling`,
-            planes: luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), 8-bit codes / 255.
+          x: RGB (B, H, W, 3) in [0, 1]; or, unless the transform is "joint" and whatever
+            `subsampling`, planes: luma (B, H, W, 1) and chroma (B, H/2, W/2, 2), 8-bit codes / 255.
           level: as in `gains`.
         """
         (gain, _), _ = self.gains(level)
-        if self.transform == "dlec":
+        if self.takes_planes:
             luma, chroma = self.to_planes(x)
             y = self.analysis_net(luma - self.input_offset, chroma - self.input_offset)
         else:
@@ -213,14 +223,14 @@ class HyperpriorModel(nn.Module):
         return self.synthesise_rgb(y_hat, level)
 
     def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
-        """y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2) in codes / 255, by "dlec" only."""
+        """y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2) in codes / 255, not by "joint"."""
         (_, inverse), _ = self.gains(level)
         luma, chroma = self.synthesis_net(y_hat * inverse)
         return widen(luma) + self.input_offset, widen(chroma) + self.input_offset
 
     def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
         """y_hat -> RGB (B, H, W, 3), in and about [0, 1], not clipped."""
-        if self.transform == "dlec":
+        if self.takes_planes:
             planes = self.synthesise_planes(y_hat, level)
             return color.ycbcr420_to_rgb(*planes, self.matrix, self.color_range)
         (_, inverse), _ = self.gains(level)
