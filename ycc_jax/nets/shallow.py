@@ -1,4 +1,4 @@
-"""x <-> y with the work where it pays: a residual analysis, a shallow synthesis, both beside the lapped one.
+"""x <-> y with the work where it pays: a residual analysis, a shallow synthesis.
 
 On a CPU a multiply-add at few channels and large planes costs several of those at many channels
 and small planes. So the first layers overlap, as those of DLEC, but are narrow, and residual
@@ -117,10 +117,7 @@ def overlap_add(patches: Array, n: int) -> Array:
     """
     b, h, w, values = patches.shape
     x = patches.reshape(b, h, w, 2, n, 2, n, values // (2 * n) ** 2)
-    for axis, half in (
-        (1, 3),
-        (2, 4),
-    ):  # once the halves of rows are added, those of columns move up
+    for axis, half in ((1, 3), (2, 4)):  # of rows, then of columns, which have moved up by one
         first, second = jnp.moveaxis(x, half, 0)
         ends = [(0, 0)] * first.ndim
         ends[axis] = (0, 1)
