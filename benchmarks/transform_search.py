@@ -32,7 +32,7 @@ from train_throughput import products
 from configs.common import default
 from configs.dlec_gain_small import get_config
 from train.step import init_params, init_state, make_train_chunk, optimizer
-from ycc_jax.evaluation import models, rd, run
+from ycc_jax.evaluation import rd, run, subject
 from ycc_jax.models import build
 
 # Arguments of the model, beside those of the bundled one; eight rates, one chroma weight.
@@ -176,7 +176,7 @@ def report(args):
         file = path / "held_out.json"
         if not file.exists():
             pictures = run.list_pictures(args.images)
-            run.evaluate(models.load(str(path / "model")), pictures, QUALITIES, str(file))
+            run.evaluate(subject.load(str(path / "model")), pictures, QUALITIES, str(file))
         record = rd.read(file)
         anchor = anchor or record
         rates = (rd.compare(anchor, record, metric) for metric in ("psnr-y", "psnr-rgb"))
