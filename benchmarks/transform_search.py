@@ -41,6 +41,7 @@ CANDIDATES = {
     "N64": {"N": 64},
     "N96": {"N": 96},
     "gdn": {"activation": "gdn"},
+    "shallow": {"transform": "shallow", "N": 64, "activation": "gdn"},
 }
 QUALITIES = (0, 30, 60, 90)
 SIDE = 512
@@ -93,7 +94,7 @@ def candidate_config(name):
     config.model.update(alphas=(), levels=8, **CANDIDATES[name])
     config.loss.lambdas = default().loss.lambdas
     config.optim.warmup_steps = 100
-    config.data.late = ()
+    config.data.late.step = 0
     return config
 
 
@@ -124,11 +125,11 @@ def command_line(name, steps):
     changed.train.steps = steps
     flags = [
         f"--config.{section}.{field}={shlex.quote(str(value))}"
-        for section in ("model", "loss", "optim", "data", "train")
+        for section in ("model", "loss", "optim", "data", "data.late", "train")
         for field, value in changed[section].items()
-        if value != base[section][field]
+        if field != "late" and value != base[section][field]
     ]
-    start = f"python -m train.main --config configs/dlec_gain_small.py --workdir RUNS/{name}"
+    start = f"python -m train.main --config dlec_gain_small --workdir RUNS/{name}"
     return " ".join([start, *flags, "--config.data.source=folder:FIT"])
 
 
