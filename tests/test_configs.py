@@ -55,7 +55,7 @@ NONE = {"hyperprior": "none", "context": "none", "levels": 0, "level_aware": Fal
     "arguments, message",
     [
         ({"width": 3}, "unknown model arguments \\['width'\\]"),
-        ({"transform": "dct"}, "transform must be one of joint, dlec, found 'dct'"),
+        ({"transform": "dct"}, "transform must be one of joint, dlec, shallow, found 'dct'"),
         (
             {"transform": "joint", "linear_shortcut": True},
             "linear_shortcut expects color_space 'rgb'",
