@@ -62,10 +62,10 @@ def relative_bits(net, params, y, level, reference, key):
     return jnp.mean((bits_y + bits_z) / reference)
 
 
-def levels_of(net, alpha_index=2):
+def levels_of(net, chroma_index=2):
     """Every rate level at one weight of chroma, (levels, axes)."""
     rates = np.arange(net.levels, dtype=np.float32)
-    return np.stack([rates, np.full(net.levels, alpha_index, np.float32)], axis=1)
+    return np.stack([rates, np.full(net.levels, chroma_index, np.float32)], axis=1)
 
 
 def measure(net, params, held_out):

@@ -42,7 +42,7 @@ def module(*names):
 
 
 def codecs(folder):
-    """(name, codec, quality and alpha pairs, planes too)"""
+    """(name, codec, quality and chroma pairs, planes too)"""
     import jax
     import numpy as np
 
@@ -100,9 +100,9 @@ def run(out, streams):
                     continue
                 if model != "bundled" and name == "chelsea":
                     continue
-                for quality, alpha in pairs:
-                    key = f"{model} {name} {quality} {alpha}"
-                    made[key] = codec.encode(picture, quality, alpha=alpha)
+                for quality, chroma in pairs:
+                    key = f"{model} {name} {quality} {chroma}"
+                    made[key] = codec.encode(picture, quality, chroma=chroma)
                     decoded[key] = digest(codec.decode(streams.get(key, made[key])))
     Path(out).write_bytes(pickle.dumps((made, decoded)))
 

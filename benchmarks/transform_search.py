@@ -91,7 +91,7 @@ def split(args):
 def candidate_config(name):
     """The bundled model's config with the candidate's arguments, without grid of chroma weights."""
     config = get_config().unlock()
-    config.model.update(alphas=(), levels=8, **CANDIDATES[name])
+    config.model.update(chroma_weights=(), levels=8, **CANDIDATES[name])
     config.loss.lambdas = default().loss.lambdas
     config.optim.warmup_steps = 100
     config.data.late.step = 0

@@ -20,7 +20,7 @@ def default() -> ConfigDict:
     config.model.subsampling = "444"  # or 420: native planes
     config.model.activation = "prelu"
     config.model.levels = 8  # one for each lambda; 0 without gain units
-    config.model.alphas = ()  # or chroma weights, ascending: a grid of gains
+    config.model.chroma_weights = ()  # or chroma weights, ascending: a grid of gains
     config.model.level_aware = True
     config.model.linear_shortcut = False
     config.model.hyperprior = "mean_scale"
@@ -34,7 +34,9 @@ def default() -> ConfigDict:
     config.loss.lambdas = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
     config.loss.metric = "mse"
     config.loss.space = "ycbcr"
-    config.loss.alpha = 0.25  # weight of a chroma plane against luma; with model.alphas, validation
+    config.loss.chroma_weight = (
+        0.25  # of a chroma plane against luma; with model.chroma_weights, of validation
+    )
     config.loss.balance = 0.0  # a level's loss is weighted by lambda^-balance
 
     config.optim = ConfigDict()

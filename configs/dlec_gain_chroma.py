@@ -12,5 +12,5 @@ from configs.common import default
 def get_config():
     config = default()
     config.name = "dlec_gain_chroma"
-    config.model.alphas = (0.025, 0.1, 0.25, 1.0)
+    config.model.chroma_weights = (0.025, 0.1, 0.25, 1.0)
     return config.lock()

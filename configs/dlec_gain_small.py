@@ -15,7 +15,7 @@ def get_config():
     config = default()
     config.name = "dlec_gain_small"
     config.model.N = 48
-    config.model.alphas = (0.025, 0.1, 0.25, 1.0)
+    config.model.chroma_weights = (0.025, 0.1, 0.25, 1.0)
     config.model.levels = 10
     config.model.linear_shortcut = True
     config.model.entropy_width = 160

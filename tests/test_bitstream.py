@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from ycc_jax import bitstream, vocabulary
-from ycc_jax.bitstream import Header, info, pack, quantize_alpha, quantize_quality, unpack
+from ycc_jax.bitstream import Header, info, pack, quantize_chroma, quantize_quality, unpack
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, YccError
 
 HEADER = Header(
@@ -46,7 +46,7 @@ def with_checksum(body: bytes) -> bytes:
         "range": vocabulary.RANGES,
         "subsampling": vocabulary.SUBSAMPLINGS,
         "grey": (False, True),
-        "alpha": (None, 1.0, 2.0**-15, 2.0**15, quantize_alpha(0.025)),
+        "chroma": (None, 1.0, 2.0**-15, 2.0**15, quantize_chroma(0.025)),
         "planes": (False, True),
     }.items(),
 )
@@ -211,7 +211,7 @@ def test_what_excludes_each_other_is_neither_written_nor_read(fields, message, m
 
 def test_an_extension_has_one_form():
     body = bytearray(pack(replaced(planes=True), Z, Y)[:-4])
-    for code, message in ((b"\0\0\0", "says something"), (b"\1\2\0", "in the place of alpha")):
+    for code, message in ((b"\0\0\0", "says something"), (b"\1\2\0", "in the place of chroma")):
         body[18:21] = code
         with pytest.raises(CorruptStreamError, match=message):
             unpack(with_checksum(bytes(body)))
@@ -227,19 +227,19 @@ def test_extension_bits_no_writer_sets_are_refused(flags):
 
 def test_extension_costs_three_bytes_and_only_where_it_says_something():
     assert (
-        len(pack(replaced(alpha=1.0, planes=True, depth=10), Z, Y)) == len(pack(HEADER, Z, Y)) + 3
+        len(pack(replaced(chroma=1.0, planes=True, depth=10), Z, Y)) == len(pack(HEADER, Z, Y)) + 3
     )
 
 
 def test_alpha_is_stored_to_a_third_of_a_thousandth():
-    for alpha in (0.025, 0.1, 0.3, 1.0, 7.7):
-        assert abs(quantize_alpha(alpha) / alpha - 1) < 2e-4
-        assert quantize_alpha(quantize_alpha(alpha)) == quantize_alpha(alpha)
+    for chroma in (0.025, 0.1, 0.3, 1.0, 7.7):
+        assert abs(quantize_chroma(chroma) / chroma - 1) < 2e-4
+        assert quantize_chroma(quantize_chroma(chroma)) == quantize_chroma(chroma)
     for bad in (0, -1, float("nan"), "1", 1e9):
-        with pytest.raises(InputError, match="expected an alpha from"):
-            quantize_alpha(bad)
-    with pytest.raises(InputError, match="from quantize_alpha"):
-        pack(replaced(alpha=0.025), Z, Y)
+        with pytest.raises(InputError, match="expected a chroma from"):
+            quantize_chroma(bad)
+    with pytest.raises(InputError, match="from quantize_chroma"):
+        pack(replaced(chroma=0.025), Z, Y)
     with pytest.raises(InputError, match="depth to be one of 8, 10, found 9"):
         pack(replaced(planes=True, depth=9), Z, Y)
 
@@ -285,7 +285,7 @@ def test_info_is_json_and_complete():
         "matrix": "bt601",
         "range": "full",
         "subsampling": "420",
-        "alpha": None,
+        "chroma": None,
         "planes": False,
         "depth": 8,
         "siting": "center",

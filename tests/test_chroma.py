@@ -22,14 +22,14 @@ from ycc_jax.pictures import images, y4m
 from ycc_jax.pictures.color import rgb_to_ycbcr420, to_uint8
 from ycc_jax.pictures.planes import Planes, to_rgb
 
-ALPHAS = (0.025, 0.25, 1.0)
+WEIGHTS = (0.025, 0.25, 1.0)
 
 
 def grid_config():
     config = smoke().unlock()
     config.name = "smoke_chroma_420"
     # M of smoke drops most of the transform's channels, which would bound the PSNR of luma.
-    config.model.update(M=320, alphas=ALPHAS, subsampling="420")
+    config.model.update(M=320, chroma_weights=WEIGHTS, subsampling="420")
     config.train.update(eval_every=30, checkpoint_every=30)
     return config
 
@@ -67,13 +67,13 @@ def psnr(a, b):
 
 @pytest.fixture(scope="module")
 def grid(codec, picture):
-    """bytes, PSNR of luma, PSNR of chroma, (qualities, alphas, 3), from real files."""
+    """bytes, PSNR of luma, PSNR of chroma, (qualities, chroma_weights, 3), from real files."""
     points = []
     for quality in (0, 30, 60, 100):
-        for alpha in ALPHAS:
-            data = codec.encode(picture, quality, alpha=alpha)
+        for chroma in WEIGHTS:
+            data = codec.encode(picture, quality, chroma=chroma)
             points.append([len(data), *psnr(picture, codec.decode(data))])
-    return np.array(points).reshape(4, len(ALPHAS), 3)
+    return np.array(points).reshape(4, len(WEIGHTS), 3)
 
 
 def test_rate_and_both_psnrs_rise_with_lambda(grid):
@@ -81,7 +81,7 @@ def test_rate_and_both_psnrs_rise_with_lambda(grid):
 
 
 def test_bits_move_from_chroma_to_luma_as_alpha_falls(grid):
-    """At equal lambda (Ulas & Tekalp 2022); not by a hair: 1 dB each over the range of alpha."""
+    """At equal lambda (Ulas & Tekalp 2022); not by a hair: 1 dB each over the range of chroma."""
     luma, chroma = grid[..., 1], grid[..., 2]
     assert (np.diff(luma, axis=1) < 0).all() and (np.diff(chroma, axis=1) > 0).all(), grid
     assert (luma[:, 0] - luma[:, -1] > 1).all() and (chroma[:, -1] - chroma[:, 0] > 1).all(), grid
@@ -99,8 +99,8 @@ def test_luma_gains_at_equal_rate_as_alpha_falls(grid):
 
 def test_between_the_trained_weights_the_trade_is_continuous(codec, picture):
     points = []
-    for alpha in (0.25, 0.35, 0.5, 0.71, 1.0):
-        found = codec.decode(codec.encode(picture, 60, alpha=alpha))
+    for chroma in (0.25, 0.35, 0.5, 0.71, 1.0):
+        found = codec.decode(codec.encode(picture, 60, chroma=chroma))
         points.append(psnr(picture, found))
     luma, chroma = np.array(points).T
     assert (np.diff(luma) < 0.05).all() and (np.diff(chroma) > -0.05).all(), points
@@ -117,7 +117,7 @@ def test_y4m_and_yuv_from_one_process_to_another(folder, codec, picture, tmp_pat
         ["decode", str(stream), "-o", str(out), *model],
     ):
         subprocess.run([sys.executable, "-m", "ycc_jax", *arguments], check=True, timeout=300)
-    data, expected = codec.encode_with_picture(picture, 80, alpha=0.1)
+    data, expected = codec.encode_with_picture(picture, 80, chroma=0.1)
     assert stream.read_bytes() == data
     found = y4m.read_y4m(out)
     for name in ("y", "cb", "cr"):
@@ -173,13 +173,13 @@ def shapes(model):
 
 
 def test_a_line_of_rates_starts_a_grid(tiny_run, tiny_config, tiny_codec):
-    """Its gains, spread over chroma weights: at the alpha it was trained with it is the same."""
+    """Its gains, spread over chroma weights: at the chroma it was trained with it is the same."""
     path, lambdas = str(tiny_run[0] / "model"), tuple(tiny_config.loss.lambdas)
-    arguments = {**tiny_codec.model.arguments, "alphas": [0.025, 0.25, 1.0]}
+    arguments = {**tiny_codec.model.arguments, "chroma_weights": [0.025, 0.25, 1.0]}
 
     def start(**changes):
         model = build(**{**arguments, **changes})
-        return start_from(path, model, shapes(model), (lambdas, model.alphas or (0.25,)))
+        return start_from(path, model, shapes(model), (lambdas, model.chroma_weights or (0.25,)))
 
     params, old = start(), tiny_codec.model.params
     for name, leaf in (("gain_y", "log_gain"), ("gain_z", "log_inverse")):

@@ -24,7 +24,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 class FakeCodec:
     """Stores the pixels; refuses and records what the real one would."""
 
-    def encode(self, array, quality=None, alpha=None):
+    def encode(self, array, quality=None, chroma=None):
         header = bitstream.Header(
             width=array.shape[1],
             height=array.shape[0],
@@ -36,8 +36,8 @@ class FakeCodec:
         )
         return bitstream.pack(header, b"", array.tobytes())
 
-    def encode_with_picture(self, array, quality=None, alpha=None):
-        return self.encode(array, quality, alpha), array
+    def encode_with_picture(self, array, quality=None, chroma=None):
+        return self.encode(array, quality, chroma), array
 
     def decode(self, data, max_pixels=vocabulary.DEFAULT_MAX_PIXELS):
         header, _, y = bitstream.unpack(data, max_pixels)

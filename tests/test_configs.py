@@ -71,8 +71,11 @@ NONE = {"hyperprior": "none", "context": "none", "levels": 0, "level_aware": Fal
         ),
         ({"hyperprior": "none"}, "hyperprior 'none' expects levels=0 and context 'none'"),
         ({"hyperprior": "scale"}, "hyperprior 'scale' expects context 'none'"),
-        ({"alphas": (1.0, 0.25)}, "alphas must be positive and ascending"),
-        ({"alphas": (1.0,), "levels": 0, "level_aware": False}, "alphas expect gain levels"),
+        ({"chroma_weights": (1.0, 0.25)}, "chroma_weights must be positive and ascending"),
+        (
+            {"chroma_weights": (1.0,), "levels": 0, "level_aware": False},
+            "chroma_weights expect gain levels",
+        ),
         ({"activation": "relu"}, "activation must be one of gdn, prelu, found 'relu'"),
         ({"matrix": "bt999"}, "matrix must be one of bt601, bt709, bt2020"),
         ({"M": 0}, "N and M must be at least 1"),

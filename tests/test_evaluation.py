@@ -243,8 +243,8 @@ def test_a_model_is_measured_with_its_seconds_in_parts(folder, ycc, bundled, pho
     settings, results = record["provenance"]["settings"], record["results"]
     assert record["provenance"]["codec"] == bundled.model.name
     assert settings["weights_hash"] == bundled.model.weights_hash.hex()
-    assert settings["alpha"] == pytest.approx(0.1, rel=1e-3) and "jax" in settings
-    data = bundled.encode(picture, quality=70.5, alpha=0.1)
+    assert settings["chroma"] == pytest.approx(0.1, rel=1e-3) and "jax" in settings
+    data = bundled.encode(picture, quality=70.5, chroma=0.1)
     assert results["bpp"][1] == 8 * len(data) / (70 * 90)
     assert results["psnr-y"][1] == psnr.psnr(picture, bundled.decode(data))["psnr-y"]
     for direction in ("encoding", "decoding"):
@@ -445,7 +445,7 @@ def test_without_a_picture_measured_there_are_no_results(folder, ycc):
         (["--codec", "webp", "-o", "x.csv"], "x.csv: expected a name in .json"),
         (["--model", "nowhere"], "nowhere"),
         (["--qualities", "101"], "quality"),
-        (["--chroma", "7"], "alpha"),
+        (["--chroma", "7"], "chroma"),
     ],
 )
 def test_unusable_arguments_are_refused_before_anything_is_measured(

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ycc_jax.nets.gain import GainUnits, alpha_position, level_weights
+from ycc_jax.nets.gain import GainUnits, chroma_position, level_weights
 
 
 def test_between_levels_gains_interpolate_exponentially(rng):
@@ -46,7 +46,7 @@ def test_on_a_grid_the_logarithms_are_bilinear(rng):
 
 
 def test_alpha_is_placed_by_its_logarithm():
-    alphas = (0.025, 0.1, 0.25, 1.0)
-    assert [alpha_position(a, alphas) for a in alphas] == [0, 1, 2, 3]
-    assert np.isclose(alpha_position(0.05, alphas), 0.5)  # the geometric mean of two
-    assert [alpha_position(a, alphas) for a in (0.01, 2.0)] == [0, 3]
+    chroma_weights = (0.025, 0.1, 0.25, 1.0)
+    assert [chroma_position(a, chroma_weights) for a in chroma_weights] == [0, 1, 2, 3]
+    assert np.isclose(chroma_position(0.05, chroma_weights), 0.5)  # the geometric mean of two
+    assert [chroma_position(a, chroma_weights) for a in (0.01, 2.0)] == [0, 3]

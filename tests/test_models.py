@@ -27,7 +27,9 @@ VARIANTS = {
     "six_channel": dict(ONE, layout="six_channel"),
     "separate": dict(ONE, layout="separate", context="none"),
     "asymmetric": dict(levels=2, likelihood="asymmetric_gaussian", entropy_width=4),
-    "chroma_420": dict(levels=2, alphas=(0.025, 0.25, 1.0), subsampling="420", context="none"),
+    "chroma_420": dict(
+        levels=2, chroma_weights=(0.025, 0.25, 1.0), subsampling="420", context="none"
+    ),
 }
 
 
@@ -89,10 +91,10 @@ def settings(model):
     """What `encode` takes for it beside the picture, and the level that this stands for."""
     if not model.levels:
         return {}, jnp.zeros((1, 0))
-    if not model.alphas:
+    if not model.chroma_weights:
         return {"quality": 50}, jnp.array([[0.5]])
-    alpha = bitstream.quantize_alpha(0.25)
-    return {"quality": 50, "alpha": alpha}, jnp.array([[0.5, 1.0]])
+    chroma = bitstream.quantize_chroma(0.25)
+    return {"quality": 50, "chroma": chroma}, jnp.array([[0.5, 1.0]])
 
 
 def test_file_decodes_to_the_encoders_picture_and_is_as_long_as_the_model_says(variant, photo):
@@ -200,20 +202,20 @@ def test_separate_layout_shares_nothing_between_luma_and_chroma():
 def test_alpha_is_checked_and_stored(variant, photo):
     _, model, _, codec = variant
     crop = photo[:128, :192]
-    if not model.alphas:
+    if not model.chroma_weights:
         with pytest.raises(InputError, match="with one balance of luma and chroma"):
-            codec.encode(crop, alpha=0.25)
+            codec.encode(crop, chroma=0.25)
         return
-    for alpha in (0.025, 0.05, 1.0):
-        data = codec.encode(crop, 50, alpha=alpha)
-        assert bitstream.info(data)["alpha"] == bitstream.quantize_alpha(alpha)
+    for chroma in (0.025, 0.05, 1.0):
+        data = codec.encode(crop, 50, chroma=chroma)
+        assert bitstream.info(data)["chroma"] == bitstream.quantize_chroma(chroma)
         codec.decode(data)
-    assert codec.encode(crop, 50) == codec.encode(crop, 50, alpha=0.25)
-    with pytest.raises(InputError, match="expected alpha from 0.025 to 1, found 1.5"):
-        codec.encode(crop, 50, alpha=1.5)
+    assert codec.encode(crop, 50) == codec.encode(crop, 50, chroma=0.25)
+    with pytest.raises(InputError, match="expected chroma from 0.025 to 1, found 1.5"):
+        codec.encode(crop, 50, chroma=1.5)
     header, z, y = bitstream.unpack(codec.encode(crop, 50))
-    without = bitstream.Header(**{**vars(header), "alpha": None})
-    with pytest.raises(CorruptStreamError, match="expected an alpha, found None"):
+    without = bitstream.Header(**{**vars(header), "chroma": None})
+    with pytest.raises(CorruptStreamError, match="expected a chroma, found None"):
         codec.decode(bitstream.pack(without, z, y))
 
 

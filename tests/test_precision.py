@@ -26,7 +26,7 @@ def loss_of(model, photo):
     def loss(params):
         out = model.apply({"params": params}, x, level, jax.random.PRNGKey(1))
         lambdas = jnp.array([0.01, 0.05])
-        return rate_distortion(out, x, lambdas, space=space, alpha=0.25, balance=0.0)
+        return rate_distortion(out, x, lambdas, space=space, chroma_weight=0.25, balance=0.0)
 
     return loss
 

@@ -167,7 +167,7 @@ def test_closed_form_start_is_a_codec_of_increasing_rate(photo):
     for level in (0.0, 3.5, 7.0):
         out = apply(level)
         bits.append(float(out["bits_y"].sum()))
-        error = distortion(x, out["x_hat"], space="ycbcr", alpha=config.loss.alpha)
+        error = distortion(x, out["x_hat"], space="ycbcr", chroma_weight=config.loss.chroma_weight)
         errors.append(float(error.mean()))
     assert bits == sorted(bits) and errors == sorted(errors, reverse=True)
     assert 10 * np.log10(255**2 / errors[-1]) > 30
@@ -179,8 +179,8 @@ def test_rgb_distortion_in_terms_of_ycbcr(rng):
     error = rng.normal(0, 0.01, x.shape) * (1, 0.5, 0.5)
     rgb, rgb_hat = (np.asarray(ycbcr_to_rgb(planes)) for planes in (x, x + error))
     loss = SimpleNamespace(space="rgb", lambdas=(0.02,))
-    (lmbda,), (alpha,) = level_axes(build(levels=1), loss)
-    found = lmbda * distortion(rgb, rgb_hat, space="ycbcr", alpha=alpha)
+    (lmbda,), (chroma_weight,) = level_axes(build(levels=1), loss)
+    found = lmbda * distortion(rgb, rgb_hat, space="ycbcr", chroma_weight=chroma_weight)
     expected = 0.02 * distortion(rgb, rgb_hat, space="rgb")
     np.testing.assert_allclose(found, expected, rtol=0.04)
 
@@ -192,7 +192,7 @@ def test_closed_form_start_wants_the_shortcut(photo):
 
 
 def test_loss_is_the_published_formula(rng):
-    """bpp + lambda 255^2 (MSE_Y + 2 alpha MSE_C) / (1 + 2 alpha), MSE_C the mean of both planes."""
+    """bpp + lambda 255^2 (MSE_Y + 2 w MSE_C) / (1 + 2 w), MSE_C the mean of both planes."""
     from PIL import Image
 
     x, x_hat = rng.integers(0, 256, (2, 1, 16, 16, 3), np.uint8)
@@ -204,7 +204,7 @@ def test_loss_is_the_published_formula(rng):
         "bits_z": jnp.array([64.0]),
         "metrics": {"bpp_z": 0.25},
     }
-    arguments = dict(space="ycbcr", alpha=0.1, balance=0.0)
+    arguments = dict(space="ycbcr", chroma_weight=0.1, balance=0.0)
     loss, metrics = rate_distortion(
         out, jnp.asarray(x / 255, jnp.float32), jnp.array([0.01]), **arguments
     )

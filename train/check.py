@@ -18,7 +18,7 @@ CHOICES = {
 }
 # Least and largest value of each field that has bounds.
 BOUNDS = {
-    "loss.alpha": (0, None),
+    "loss.chroma_weight": (0, None),
     "optim.learning_rate": (0, None),
     "optim.warmup_steps": (0, None),
     "optim.final_fraction": (0, 1),

@@ -3,8 +3,8 @@
 The distortion is a mean over planes, by `space` and `metric`:
 
   space    "rgb": the three channels alike. "ycbcr": Y with weight 1 and each chroma plane with
-           alpha, divided by 1 + 2 alpha: alpha is the luma-chroma bit allocation (Ulas & Tekalp
-           2022), and 0 is luma alone.
+           weight w, divided by 1 + 2 w: `chroma_weight`, the luma-chroma bit allocation (Ulas &
+           Tekalp 2022), and 0 is luma alone.
   metric   "mse": 255^2 * MSE, which brings lambda to its published scale. "ms_ssim": 1 - MS-SSIM.
 
 Pictures are in [0, 1]: RGB (B, H, W, 3), whose YCbCr is BT.601 in full range as in
@@ -27,14 +27,19 @@ Array = jax.Array
 
 
 def distortion(
-    x: Picture, x_hat: Picture, *, space: str, metric: str = "mse", alpha: Array | float = 1.0
+    x: Picture,
+    x_hat: Picture,
+    *,
+    space: str,
+    metric: str = "mse",
+    chroma_weight: Array | float = 1.0,
 ) -> Array:
     """Distortion of each picture, (B,).
 
     Args:
       x, x_hat: the picture and its reconstruction, both RGB or both planes.
       space, metric: see the module docstring.
-      alpha: scalar or (B,); of "ycbcr".
+      chroma_weight: scalar or (B,); of "ycbcr".
 
     Raises:
       ValueError: unknown space or metric, "rgb" for planes, or a side too small for MS-SSIM.
@@ -53,7 +58,7 @@ def distortion(
     else:
         return of_planes(x, x_hat, metric).mean(axis=-1)
     luma, chroma = by_plane[..., 0], by_plane[..., 1] + by_plane[..., 2]
-    return (luma + alpha * chroma) / (1 + 2 * alpha)
+    return (luma + chroma_weight * chroma) / (1 + 2 * chroma_weight)
 
 
 def of_planes(x: Array, x_hat: Array, metric: str) -> Array:
@@ -66,13 +71,13 @@ def of_planes(x: Array, x_hat: Array, metric: str) -> Array:
 def psnr(x: Picture, x_hat: Picture) -> tuple[Array, Array]:
     """PSNR of Y, and of Cb and Cr together, in dB, (B,) each; the reconstruction is clipped."""
     x_hat = jax.tree.map(lambda plane: jnp.clip(plane, 0, 1), x_hat)
-    luma = distortion(x, x_hat, space="ycbcr", alpha=0.0)
-    both = distortion(x, x_hat, space="ycbcr", alpha=1.0)
+    luma = distortion(x, x_hat, space="ycbcr", chroma_weight=0.0)
+    both = distortion(x, x_hat, space="ycbcr", chroma_weight=1.0)
     return tuple(10 * jnp.log10(255.0**2 / (mse + 1e-5)) for mse in (luma, (3 * both - luma) / 2))
 
 
 def bound(loss: Any) -> Callable:
-    """`rate_distortion` with the choices of a config's section `loss`: (out, x, lmbda, alpha=)."""
+    """`rate_distortion` with a config's section `loss`: (out, x, lmbda, chroma_weight=)."""
     choices = dict(space=loss.space, metric=loss.metric, balance=loss.balance)
     return partial(rate_distortion, **choices)
 
@@ -83,7 +88,7 @@ def rate_distortion(
     lmbda: Array,
     *,
     space: str,
-    alpha: Array | float,
+    chroma_weight: Array | float,
     balance: float,
     metric: str = "mse",
 ) -> tuple[Array, dict[str, Array]]:
@@ -102,7 +107,7 @@ def rate_distortion(
       x: the pictures in [0, 1], RGB (B, H, W, 3) or planes, as `distortion` takes them.
       lmbda: (B,), above 0, one for each picture's level.
       space, metric: of `distortion`.
-      alpha: of `distortion`, a scalar or (B,).
+      chroma_weight: of `distortion`, a scalar or (B,).
       balance: each picture's loss is weighted by lmbda^-balance, divided by the mean of the batch's
         weights; 1/2 evens out the gradients of levels whose lambda differs a hundredfold, else the
         highest rates own the network. 0 weights all alike.
@@ -114,7 +119,7 @@ def rate_distortion(
     """
     height, width = (x[0] if isinstance(x, tuple) else x).shape[1:3]
     bpp = (out["bits_y"] + out["bits_z"]) / (height * width)
-    d = distortion(x, out["x_hat"], space=space, metric=metric, alpha=alpha)
+    d = distortion(x, out["x_hat"], space=space, metric=metric, chroma_weight=chroma_weight)
     weight = lmbda**-balance
     weight = weight / jnp.mean(weight) if balance else jnp.ones_like(lmbda)
     loss = jnp.mean(weight * (bpp + lmbda * d))

@@ -29,17 +29,19 @@ def start_params(config: Any, model: HyperpriorModel, inputs: TrainingInput) -> 
 
 
 def level_axes(model: HyperpriorModel, loss: Any) -> Axes:
-    """(lambdas, alphas) of a model's levels, of the "ycbcr" distortion that weighs errors of the
-    planes as the loss does.
+    """(lambdas, chroma weights) of a model's levels, of the "ycbcr" distortion that weighs errors
+    of the planes as the loss does.
 
     Of "rgb", the mean of three squared errors, that is 1 for Y, and for Cb and Cr a third of the
     squares of what one unit of them does to R, G and B.
     """
     if loss.space == "ycbcr":
-        return tuple(loss.lambdas), model.alphas or (loss.alpha,)
+        return tuple(loss.lambdas), model.chroma_weights or (loss.chroma_weight,)
     rgb_of = ycbcr_to_rgb(np.eye(3)) - ycbcr_to_rgb(np.zeros(3))
-    alpha = float(np.mean(rgb_of[1:] ** 2, axis=-1).mean())
-    return tuple(lmbda * (1 + 2 * alpha) for lmbda in loss.lambdas), model.alphas or (alpha,)
+    chroma_weight = float(np.mean(rgb_of[1:] ** 2, axis=-1).mean())
+    return tuple(
+        lmbda * (1 + 2 * chroma_weight) for lmbda in loss.lambdas
+    ), model.chroma_weights or (chroma_weight,)
 
 
 def start_from(name: str, model: HyperpriorModel, params: Any, axes: Axes) -> Any:

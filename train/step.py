@@ -15,7 +15,7 @@ import optax
 from train.input.resident import ResidentPictures, random_crops
 from train.loss import bound
 from ycc_jax.models import HyperpriorModel
-from ycc_jax.nets.gain import alpha_position
+from ycc_jax.nets.gain import chroma_position
 from ycc_jax.nets.lapped import in_shortcut
 from ycc_jax.pictures.color import from_uint8
 
@@ -71,10 +71,11 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
 
     Each picture of the batch is coded at a level of its own: a rate, and with a grid of gains also
     a chroma weight, drawn uniformly among those trained (whole levels, not between them). The loss
-    is `loss.rate_distortion` with the lambda and alpha of each picture; there is no second loss and
-    no second optimiser, as other libraries have for quantiles. Its gradient is clipped to a global
-    norm of `optim.clip_norm` and goes to Adam (`optimizer`). Then the moving average `ema` takes
-    1 - d of the new parameters, with d = min(optim.ema_decay, (1 + n) / (10 + n)) after n steps.
+    is `loss.rate_distortion` with the lambda and chroma weight of each picture; there is no second
+    loss and no second optimiser, as other libraries have for quantiles. Its gradient is clipped to
+    a global norm of `optim.clip_norm` and goes to Adam (`optimizer`). Then the moving average `ema`
+    takes 1 - d of the new parameters, with d = min(optim.ema_decay, (1 + n) / (10 + n)) after n
+    steps.
 
     Levels and noise of the step come from `train.seed` and `state["step"]` alone; nothing else is
     random, so that a step repeated from a checkpoint is the same step.
@@ -101,16 +102,16 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
         x = model.picture(from_uint8(batch))
         # One level a picture: a batch then holds several rates, and its gradient is less noisy.
         rate = jax.random.randint(level_key, (batch.shape[0],), 0, len(config.loss.lambdas))
-        level, alpha = rate[:, None], config.loss.alpha
-        if model.alphas:
-            alpha_key = jax.random.fold_in(level_key, 1)
-            position = jax.random.randint(alpha_key, rate.shape, 0, len(model.alphas))
+        level, chroma_weight = rate[:, None], config.loss.chroma_weight
+        if model.chroma_weights:
+            chroma_key = jax.random.fold_in(level_key, 1)
+            position = jax.random.randint(chroma_key, rate.shape, 0, len(model.chroma_weights))
             level = jnp.stack([rate, position], axis=1)
-            alpha = jnp.asarray(model.alphas)[position]
+            chroma_weight = jnp.asarray(model.chroma_weights)[position]
 
         def loss_fn(params: Any) -> tuple[Array, dict[str, Array]]:
             out = model.apply({"params": params}, x, level.astype(jnp.float32), noise_key)
-            return loss(out, x, lambdas[rate], alpha=alpha)
+            return loss(out, x, lambdas[rate], chroma_weight=chroma_weight)
 
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
         metrics["grad_norm"] = optax.tree.norm(grads)
@@ -186,7 +187,7 @@ def make_eval_step(model: HyperpriorModel, config: Any):
     """What a decoder would get at one rate, for `jax.jit`: (params, batch, level) -> metrics.
 
     Latents are rounded, nothing is random, and levels are not weighted (`loss.balance` is 0). A
-    model with a grid of gains is validated at the chroma weight `loss.alpha`.
+    model with a grid of gains is validated at the chroma weight `loss.chroma_weight`.
 
     Args:
       model: in float32, as codecs compute.
@@ -200,8 +201,12 @@ def make_eval_step(model: HyperpriorModel, config: Any):
       to the metrics of `rate_distortion`, float32 scalars by name, means over the batch.
     """
     lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
-    loss = partial(bound(config.loss), alpha=config.loss.alpha, balance=0.0)
-    position = [alpha_position(config.loss.alpha, model.alphas)] if model.alphas else []
+    loss = partial(bound(config.loss), chroma_weight=config.loss.chroma_weight, balance=0.0)
+    position = (
+        [chroma_position(config.loss.chroma_weight, model.chroma_weights)]
+        if model.chroma_weights
+        else []
+    )
 
     def eval_step(params: Any, batch: Array, level: Array) -> dict[str, Array]:
         x = model.picture(from_uint8(batch))

@@ -50,10 +50,14 @@ def check(model: Any) -> None:
             f"groups must be at least 1 and together less than M = {model.M}, found {model.groups}",
         ),
         (model.level_aware and not model.levels, "level_aware expects gain levels, found levels=0"),
-        (model.alphas and not model.levels, "alphas expect gain levels, found levels=0"),
         (
-            any(a <= 0 for a in model.alphas) or list(model.alphas) != sorted(set(model.alphas)),
-            f"alphas must be positive and ascending, found {model.alphas}",
+            model.chroma_weights and not model.levels,
+            "chroma_weights expect gain levels, found levels=0",
+        ),
+        (
+            any(a <= 0 for a in model.chroma_weights)
+            or list(model.chroma_weights) != sorted(set(model.chroma_weights)),
+            f"chroma_weights must be positive and ascending, found {model.chroma_weights}",
         ),
         (
             model.takes_planes and model.color_space != "ycbcr",

@@ -9,7 +9,7 @@
     12      2     quality * 512
     14      4     CRC-32 of the decoded symbols: tells drift between two machines
     18      0, 3  extension, if its bit is set: a byte of bits (0 planes, 1 ten bits, 2-3 siting,
-                  4 alpha, 5-7 zero), then 2048 * log2(alpha) as int16
+                  4 chroma, 5-7 zero), then 2048 * log2(chroma) as int16
     ..      1-5   width, height, z length, y length: one varint (LEB128) each
     ..            z section, y section
     ..      4     CRC-32 of every byte before it
@@ -43,7 +43,7 @@ _CRC = struct.Struct("<I")
 _MIN_BYTES = _FIXED.size + 4 + _CRC.size  # four one-byte varints, empty sections
 _VARINT_MAX = 2**32 - 1
 _QUALITY_UNIT = 512  # steps to one of quality
-_ALPHA_UNIT = 2048  # steps to an octave of alpha: 0.03 %
+_CHROMA_UNIT = 2048  # steps to an octave of chroma: 0.03 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Header(Frame):
 
     Attributes:
       quality: 0 (smallest file) to 100 (best picture), a value of `quantize_quality`.
-      alpha: weight of chroma that the picture was coded with, a value of `quantize_alpha`; None
+      chroma: weight of chroma that the picture was coded with, a value of `quantize_chroma`; None
         if the model has no grid of gains.
       model_id: number of the architecture, 0..65535.
       weights_hash: 4 bytes that identify the trained weights.
@@ -85,7 +85,7 @@ class Header(Frame):
     """
 
     quality: float
-    alpha: float | None = None
+    chroma: float | None = None
     model_id: int
     weights_hash: bytes
     symbols_crc: int
@@ -103,13 +103,13 @@ def quantize_quality(quality: float) -> float:
     return _quality_steps(quality) / _QUALITY_UNIT
 
 
-def quantize_alpha(alpha: float) -> float:
-    """The value nearest to `alpha` that a header can carry (1/2048 of an octave, 0.03 %).
+def quantize_chroma(chroma: float) -> float:
+    """The value nearest to `chroma` that a header can carry (1/2048 of an octave, 0.03 %).
 
     Raises:
-      InputError: `alpha` is not a number from 2^-15 to 2^15.
+      InputError: `chroma` is not a number from 2^-15 to 2^15.
     """
-    return 2.0 ** (_alpha_steps(alpha) / _ALPHA_UNIT)
+    return 2.0 ** (_chroma_steps(chroma) / _CHROMA_UNIT)
 
 
 def pack(header: Header, z: bytes, y: bytes) -> bytes:
@@ -195,7 +195,7 @@ def info(data: bytes) -> dict:
         "matrix": header.matrix,
         "range": header.range,
         "subsampling": header.subsampling,
-        "alpha": header.alpha,
+        "chroma": header.chroma,
         "planes": header.planes,
         "depth": header.depth,
         "siting": header.siting,
@@ -273,17 +273,17 @@ def _pack_extension(header: Header) -> bytes:
         bool(header.planes)
         | _number("depth", header.depth, DEPTHS) << 1
         | _number("siting", header.siting, SITINGS) << 2
-        | (header.alpha is not None) << 4
+        | (header.chroma is not None) << 4
     )
     if not flags:
         return b""
-    alpha = 0 if header.alpha is None else _alpha_steps(header.alpha)
-    if header.alpha is not None and quantize_alpha(header.alpha) != header.alpha:
+    chroma = 0 if header.chroma is None else _chroma_steps(header.chroma)
+    if header.chroma is not None and quantize_chroma(header.chroma) != header.chroma:
         raise InputError(
-            f"expected an alpha from quantize_alpha ({quantize_alpha(header.alpha)}), "
-            f"found {header.alpha}"
+            f"expected a chroma from quantize_chroma ({quantize_chroma(header.chroma)}), "
+            f"found {header.chroma}"
         )
-    return _EXTENSION.pack(flags, alpha)
+    return _EXTENSION.pack(flags, chroma)
 
 
 def _check_planes(header: Header, error: type[Exception]) -> None:
@@ -299,26 +299,26 @@ def _check_planes(header: Header, error: type[Exception]) -> None:
 
 
 def _parse_extension(extension: bytes, present: bool) -> dict:
-    flags, alpha = _EXTENSION.unpack(extension)
+    flags, chroma = _EXTENSION.unpack(extension)
     siting = flags >> 2 & 3
     if present and not flags:
         raise CorruptStreamError("expected an extension that says something, found no flags")
-    if alpha and not flags >> 4 & 1:
-        raise CorruptStreamError(f"expected 0 in the place of alpha, found {alpha}")
+    if chroma and not flags >> 4 & 1:
+        raise CorruptStreamError(f"expected 0 in the place of chroma, found {chroma}")
     if flags >> 5 or siting >= len(SITINGS):
         raise CorruptStreamError(f"expected 0 in the reserved extension bits, found {flags:#04x}")
     return {
         "planes": bool(flags & 1),
         "depth": DEPTHS[flags >> 1 & 1],
         "siting": SITINGS[siting],
-        "alpha": 2.0 ** (alpha / _ALPHA_UNIT) if flags >> 4 & 1 else None,
+        "chroma": 2.0 ** (chroma / _CHROMA_UNIT) if flags >> 4 & 1 else None,
     }
 
 
-def _alpha_steps(alpha: float) -> int:
-    if not isinstance(alpha, numbers.Real) or not 2.0**-15 <= alpha <= 2.0**15:
-        raise InputError(f"expected an alpha from 2^-15 to 2^15, found {alpha!r}")
-    return round(math.log2(alpha) * _ALPHA_UNIT)
+def _chroma_steps(chroma: float) -> int:
+    if not isinstance(chroma, numbers.Real) or not 2.0**-15 <= chroma <= 2.0**15:
+        raise InputError(f"expected a chroma from 2^-15 to 2^15, found {chroma!r}")
+    return round(math.log2(chroma) * _CHROMA_UNIT)
 
 
 def _quality_steps(quality: float) -> int:

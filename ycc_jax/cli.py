@@ -116,17 +116,17 @@ def encode(
     if quality is not None:
         quality = bitstream.quantize_quality(quality)
     if chroma is not None:
-        bitstream.quantize_alpha(chroma)
+        bitstream.quantize_chroma(chroma)
     start = time.perf_counter()
     picture = _read(source, background, max_pixels or None, **planes)
     codec = _load(model)
     loaded = time.perf_counter()
     if verify:
-        data, expected = codec.encode_with_picture(picture, quality=quality, alpha=chroma)
+        data, expected = codec.encode_with_picture(picture, quality=quality, chroma=chroma)
         # A codec of its own: nothing that the encoder has compiled or kept.
         _check_same(expected, _load(model).decode(data, max_pixels=None))
     else:
-        data = codec.encode(picture, quality=quality, alpha=chroma)
+        data = codec.encode(picture, quality=quality, chroma=chroma)
     encoded = time.perf_counter()
     files.write_bytes(output, data)
     if not quiet:

@@ -68,7 +68,7 @@ class Codec:
         image: np.ndarray | Planes,
         quality: float | None = None,
         *,
-        alpha: float | None = None,
+        chroma: float | None = None,
         worth: float = BITS_PER_SQUARED_STEP,
     ) -> bytes:
         """A picture as a `.ycc` stream.
@@ -78,29 +78,29 @@ class Codec:
             coded as they are (by models that do not code RGB).
           quality: 0 (smallest) to 100 (best), continuous; stored in steps of 1/512. None is 50. A
             single-rate model takes only None.
-          alpha: weight of a chroma plane against luma, for models with a grid of gains: smaller
+          chroma: weight of a chroma plane against luma, for models with a grid of gains: smaller
             makes chroma coarser, luma finer, and the file larger. In their range, stored in steps
             of 0.03 %. None: 0.25, or what of the range is nearest.
           worth: of the rate-distortion optimised quantisation (`rdo.py`), in bits per squared step;
             `float("inf")` rounds plainly. Every choice decodes.
 
         Raises:
-          InputError: another dtype or shape, quality or alpha out of range, or one that the model
+          InputError: another dtype or shape, quality or chroma out of range, or one that the model
             does not have; planes for a model that codes RGB.
           LimitError: more than this machine's memory holds.
         """
-        return self._encode(image, quality, alpha, worth)[0]
+        return self._encode(image, quality, chroma, worth)[0]
 
     def encode_with_picture(
         self,
         image: np.ndarray | Planes,
         quality: float | None = None,
         *,
-        alpha: float | None = None,
+        chroma: float | None = None,
         worth: float = BITS_PER_SQUARED_STEP,
     ) -> tuple[bytes, np.ndarray | Planes]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
-        data, header, y_hat = self._encode(image, quality, alpha, worth)
+        data, header, y_hat = self._encode(image, quality, chroma, worth)
         with memory_for(header, limits.encoding(self.net.N)):
             return data, self._picture(header, y_hat)
 
@@ -133,8 +133,8 @@ class Codec:
             symbols.finish(header.symbols_crc)
             return self._picture(header, y_hat)
 
-    def _encode(self, image, quality, alpha, worth) -> tuple[bytes, Header, np.ndarray]:
-        point = operating_point.choose(self.net, quality, alpha)
+    def _encode(self, image, quality, chroma, worth) -> tuple[bytes, Header, np.ndarray]:
+        point = operating_point.choose(self.net, quality, chroma)
         image = image if isinstance(image, Planes) else np.asarray(image)
         frame = framing.describe(image, *self.net.colours)
         if frame.planes and not self.net.takes_planes:
@@ -170,7 +170,7 @@ class Codec:
         return framing.from_rgb(rgb, header)
 
     def _level(self, point: operating_point.OperatingPoint | Header) -> np.ndarray:
-        return operating_point.level_of(self.net, point.quality, point.alpha)
+        return operating_point.level_of(self.net, point.quality, point.chroma)
 
     def _check_finite(self, *arrays: np.ndarray) -> None:
         if not all(np.isfinite(array).all() for array in arrays):
@@ -196,9 +196,9 @@ class Codec:
                     f"{model.name}"
                 )
         # The hash is right, so what is refused from here on was written wrong.
-        if bool(net.alphas) != (header.alpha is not None):
+        if bool(net.chroma_weights) != (header.chroma is not None):
             raise CorruptStreamError(
-                f"expected {'an' if net.alphas else 'no'} alpha, found {header.alpha}"
+                f"expected {'a' if net.chroma_weights else 'no'} chroma, found {header.chroma}"
             )
         if header.planes and not net.takes_planes:
             raise CorruptStreamError("expected a picture in RGB or grey, found planes")

@@ -58,7 +58,7 @@ class HyperpriorModel(nn.Module):
       input_offset: what is subtracted from the planes before the analysis, 0.5 or CompressAI's 0.
       activation: "gdn" or "prelu".
       levels: rate levels with gain units on y and z (Cui et al. 2021); 0 is a single-rate model.
-      alphas: chroma weights, ascending, that make the gains a grid (after Ulas & Tekalp 2022).
+      chroma_weights: ascending, they make the gains a grid (after Ulas & Tekalp 2022).
       level_aware: the entropy model is told the level: a learned vector for each in the first
         entropy-parameter layer, mean and exp(log scale) relative to the width of y that its gain
         makes expected, arcsinh(y) before the hyper analysis, a context normalised by that width.
@@ -92,7 +92,7 @@ class HyperpriorModel(nn.Module):
     input_offset: float = 0.5
     activation: str = "prelu"
     levels: int = 8
-    alphas: tuple[float, ...] = ()
+    chroma_weights: tuple[float, ...] = ()
     level_aware: bool = True
     linear_shortcut: bool = False
     hyperprior: str = "mean_scale"
@@ -138,10 +138,10 @@ class HyperpriorModel(nn.Module):
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """The grid of trained levels: (), (levels,) or (levels, number of alphas)."""
+        """The grid of trained levels: (), (levels,) or (levels, number of chroma_weights)."""
         if not self.levels:
             return ()
-        return (self.levels, len(self.alphas)) if self.alphas else (self.levels,)
+        return (self.levels, len(self.chroma_weights)) if self.chroma_weights else (self.levels,)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -391,7 +391,7 @@ def build(**arguments: Any) -> HyperpriorModel:
         default there, with which `build()` is `dlec_gain`. In groups:
         transforms: N, M, transform, layout, activation, linear_shortcut;
         pictures: color_space, matrix, color_range, subsampling, input_offset;
-        rates: levels, alphas, level_aware;
+        rates: levels, chroma_weights, level_aware;
         entropy model: hyperprior, context, groups, phases, likelihood, density_filters,
           density_offset, entropy_width;
         training alone: surrogate.

@@ -17,15 +17,15 @@ from ycc_jax.stages import Stages
 QUALITIES = (0, 15, 30, 45, 60, 75, 90, 100)
 
 
-def load(model: str | None = None, alpha: float | None = None) -> "Model":
+def load(model: str | None = None, chroma: float | None = None) -> "Model":
     """The model that `ycc_jax.load` takes, ready to measure.
 
     Raises:
       ModelError: no such model, or a damaged one.
-      InputError: an alpha that it does not have.
+      InputError: a chroma that it does not have.
     """
     enable_compilation_cache()
-    return Model(load_codec(model), alpha)
+    return Model(load_codec(model), chroma)
 
 
 class Model:
@@ -37,17 +37,17 @@ class Model:
       qualities: measured by default; (None,) of a model with a single rate.
     """
 
-    def __init__(self, codec: Codec, alpha: float | None = None):
+    def __init__(self, codec: Codec, chroma: float | None = None):
         self.stopwatch = Stopwatch()
         stages = TimedStages(codec.net, codec.model.params, self.stopwatch)
         self.codec = Codec(codec.model, backend=codec.backend, stages=stages)
-        self.alpha = alpha
+        self.chroma = chroma
         self.name = codec.model.name
         self.qualities = QUALITIES if codec.net.levels > 1 else (None,)
         device = jax.devices()[0]
         self.settings = {
             "weights_hash": codec.model.weights_hash.hex(),
-            "alpha": choose(codec.net, None, alpha).alpha,
+            "chroma": choose(codec.net, None, chroma).chroma,
             "ycc_jax": ycc_jax.__version__,
             "jax": jax.__version__,
             "device": f"{device.platform}: {device.device_kind}",
@@ -55,12 +55,12 @@ class Model:
 
     def check(self, quality: float | None) -> None:
         """Raises InputError unless the model has the quality."""
-        choose(self.codec.net, quality, self.alpha)
+        choose(self.codec.net, quality, self.chroma)
 
     def encode(self, rgb: np.ndarray, quality: float | None) -> bytes:
         """The picture, uint8 (H, W, 3), as a `.ycc` stream."""
         self.stopwatch.reset()
-        return self.codec.encode(rgb, quality=quality, alpha=self.alpha)
+        return self.codec.encode(rgb, quality=quality, chroma=self.chroma)
 
     def decode(self, data: bytes) -> np.ndarray:
         """The picture of such a stream, uint8 (H, W, 3)."""

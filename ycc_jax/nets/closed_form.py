@@ -19,7 +19,7 @@ from ycc_jax.nets.lapped import BLOCK, kept_channels
 from ycc_jax.pictures.color import from_uint8
 
 Array = jax.Array
-# (lambdas, alphas) of the levels, ascending: lambdas of the "ycbcr" distortion (`train/loss.py`).
+# (lambdas, chroma weights) of the levels, ascending, of the "ycbcr" distortion (`train/loss.py`).
 Axes = tuple[tuple[float, ...], tuple[float, ...]]
 PER_LEVEL = ("log_gain", "log_inverse", "level")
 """Names of the parameters that have a value for each level: the gains, and the vectors by which the
@@ -36,8 +36,8 @@ def closed_form(model: Any, params: Any, axes: Axes, crops: Array) -> Any:
       crops: uint8 (B, H, W, 3), training crops.
 
     Raises:
-      InputError: the model has no linear shortcut or does not know its level, or an alpha is not
-        positive.
+      InputError: the model has no linear shortcut or does not know its level, or a chroma weight is
+        not positive.
     """
     if not (model.linear_shortcut and model.level_aware):
         raise InputError(
@@ -56,28 +56,30 @@ def closed_form(model: Any, params: Any, axes: Axes, crops: Array) -> Any:
 
 
 def closed_form_gain(M: int, axes: Axes) -> np.ndarray:
-    """log of the gain of the shortcut's channels, (rates, alphas, M).
+    """log of the gain of the shortcut's channels, (rates, chroma weights, M).
 
     Raises:
-      InputError: an alpha is not positive: no gain would be right for chroma that has no weight.
+      InputError: a chroma weight is not positive: no gain would be right for such chroma.
     """
-    lambdas, alphas = (np.asarray(axis) for axis in axes)
-    if alphas.min() <= 0:
-        raise InputError(f"gains in closed form expect alpha above 0, found {alphas.min()}")
-    # A luma value of the transform weighs 1 / (1 + 2 alpha) in the loss. One of half-size chroma
-    # covers four pixels and weighs 4 alpha / (1 + 2 alpha), so its step is that much finer.
-    lambdas, alphas = lambdas[:, None, None], alphas[:, None]
+    lambdas, weights = (np.asarray(axis) for axis in axes)
+    if weights.min() <= 0:
+        raise InputError(
+            f"gains in closed form expect chroma weights above 0, found {weights.min()}"
+        )
+    # With a chroma weight w, a luma value of the transform weighs 1 / (1 + 2 w) in the loss. One of
+    # half-size chroma covers four pixels and weighs 4 w / (1 + 2 w): its step is that much finer.
+    lambdas, weights = lambdas[:, None, None], weights[:, None]
     is_chroma = kept_channels(M) >= BLOCK * BLOCK
-    finer = np.where(is_chroma, np.sqrt(4 * alphas), 1.0)
-    step = np.sqrt(6 * (1 + 2 * alphas) / (np.log(2) * lambdas)) / 255
+    finer = np.where(is_chroma, np.sqrt(4 * weights), 1.0)
+    step = np.sqrt(6 * (1 + 2 * weights) / (np.log(2) * lambdas)) / 255
     return np.log(finer / step)
 
 
 def params_at_levels(model: Any, params: Any, old: Axes, new: Axes) -> Any:
     """Parameters at other levels: what there is for each level is interpolated, the rest is kept.
 
-    Linear in the logarithms of lambda and alpha; beyond the levels that were trained it is as at
-    the nearest, and with the linear shortcut gains of y go on as the closed form does.
+    Linear in the logarithms of lambda and chroma weight; beyond the levels that were trained it
+    is as at the nearest, and with the linear shortcut gains of y go on as the closed form does.
 
     Args:
       model: a `HyperpriorModel` with the new levels.
@@ -101,13 +103,13 @@ def at_levels(array: np.ndarray, old: Axes, new: Axes, closed_form: int) -> np.n
     """What a model has for each level, at other levels.
 
     Args:
-      array: (rates, alphas, C), or (rates, C) of a model for one alpha.
+      array: (rates, chroma weights, C), or (rates, C) of a model for one weight.
       old, new: axes of the levels.
       closed_form: 1 for log gains, -1 for their inverses: then only what was learned beyond
         `closed_form_gain` is interpolated; else 0.
 
     Returns:
-      (new rates, new alphas, C).
+      (new rates, new chroma weights, C).
     """
     channels = array.shape[-1]
     array = np.reshape(array, (len(old[0]), len(old[1]), channels))

@@ -40,12 +40,12 @@ def level_weights(level: Array, grid: tuple[int, ...]) -> Array:
     return weights
 
 
-def alpha_position(alpha: float, alphas: tuple[float, ...]) -> float:
+def chroma_position(chroma: float, chroma_weights: tuple[float, ...]) -> float:
     """Fractional position of a chroma weight among those trained, linear in its logarithm.
 
-    Beyond the first or last of `alphas`, which ascend, it is that of the first or last.
+    Beyond the first or last of `chroma_weights`, which ascend, it is that of the first or last.
     """
-    return float(np.interp(np.log(alpha), np.log(alphas), np.arange(len(alphas))))
+    return float(np.interp(np.log(chroma), np.log(chroma_weights), np.arange(len(chroma_weights))))
 
 
 class GainUnits(nn.Module):
