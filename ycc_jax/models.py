@@ -117,6 +117,11 @@ class HyperpriorModel(nn.Module):
         return self.hyperprior != "none"
 
     @property
+    def has_nets(self) -> bool:
+        """Whether 1x1 nets turn the hyper features into mean and scale, or are these features."""
+        return self.has_hyperprior and (self.context != "none" or self.level_aware)
+
+    @property
     def factorized_channels(self) -> int:
         """Channels of the latent with the factorized density, whose stride is `stride`."""
         return self.N if self.has_hyperprior else self.M

@@ -23,7 +23,15 @@ from scipy.special import ndtr, ndtri
 
 from ycc_jax.entropy import gaussian
 from ycc_jax.entropy.gaussian import LIKELIHOOD_MIN
-from ycc_jax.entropy.tables import SCALE_TABLE, TAIL_MASS, CdfTables, tables_from_pmf
+from ycc_jax.entropy.tables import (
+    LOG_STEP,
+    NUM_SCALES,
+    PLACE_BITS,
+    SCALE_TABLE,
+    TAIL_MASS,
+    CdfTables,
+    tables_from_pmf,
+)
 from ycc_jax.rounding import lower_bound
 
 Array = jax.Array
@@ -38,6 +46,8 @@ MAX_RATIO = 16.0
 
 NUM_SKEWS = 15  # odd, so that the middle one is the Gaussian
 SKEW_STEP = 2 * math.asin((MAX_RATIO - 1) / (MAX_RATIO + 1)) / NUM_SKEWS
+
+UNITS = (1 << PLACE_BITS) / LOG_STEP  # of places on the scale table, to one of the logarithm
 
 ROWS = NUM_SKEWS * gaussian.ROWS
 """Rows of `coding_tables`."""
@@ -62,17 +72,35 @@ def bits(y: Array, mean: Array, left: Array, right: Array) -> Array:
     return -jnp.log2(lower_bound(2 * mass / (left + right), LIKELIHOOD_MIN))
 
 
+# In places on the scale table: the largest difference of the scales; twice what log u lies above the
+# mean of their logarithms, log cosh of half the difference; and at what differences theta is nearer
+# to the next skew. Rounded from float64, none nearer to a tie than a libm could err.
+_MOST_APART = round(math.log(MAX_RATIO) * UNITS)
+_ABOVE_MEAN = np.round(
+    2 * UNITS * np.log(np.cosh(np.arange(_MOST_APART + 1) / (2 * UNITS)))
+).astype(np.int32)
+_NEXT_SKEW = np.ceil(
+    UNITS * 2 * np.arctanh(np.sin((np.arange(NUM_SKEWS // 2) + 0.5) * SKEW_STEP))
+).astype(np.int32)
+
+
 def index(left: Array, right: Array) -> Array:
-    """The row of `coding_tables` for each symbol, int32 of the scales' shape.
+    """The row of `coding_tables` for each symbol, from its scales' places on the scale table.
 
     The nearest one in log u and in theta, of the scales bounded as in `bits`. Row NUM_SKEWS * i + j
     has scale i of `SCALE_TABLE` for u, and (j - NUM_SKEWS // 2) * SKEW_STEP for theta.
+
+    Args:
+      left, right: places as in `gaussian.index`.
     """
-    left, right = _bounded(left, right)
-    theta = jnp.arcsin((right - left) / (right + left))
-    most = NUM_SKEWS // 2
-    skew = jnp.clip(jnp.round(theta / SKEW_STEP), -most, most).astype(jnp.int32)
-    return NUM_SKEWS * gaussian.index((left + right) / 2) + skew + most
+    top = (NUM_SCALES - 1) << PLACE_BITS
+    left, right = jnp.clip(left, 0, top), jnp.clip(right, 0, top)
+    left, right = jnp.maximum(left, right - _MOST_APART), jnp.maximum(right, left - _MOST_APART)
+    apart = jnp.abs(right - left)
+    skew = (apart[..., None] >= _NEXT_SKEW).sum(-1, dtype=jnp.int32) * jnp.sign(right - left)
+    # log u = (log left + log right) / 2 + log cosh((log right - log left) / 2)
+    place = (left + right + jnp.asarray(_ABOVE_MEAN)[apart] + 1) >> 1
+    return NUM_SKEWS * gaussian.index(place) + skew + NUM_SKEWS // 2
 
 
 def coding_tables() -> CdfTables:

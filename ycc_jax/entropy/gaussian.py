@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ycc_jax.entropy.tables import (
-    LOG_MIN,
-    LOG_STEP,
     NUM_SCALES,
+    PLACE_BITS,
     SCALE_TABLE,
     CdfTables,
     gaussian_tables,
@@ -48,13 +47,15 @@ def bounded(scale: Array) -> Array:
     return jnp.minimum(lower_bound(scale, SCALE_TABLE[0]), SCALE_TABLE[-1])
 
 
-def index(scale: Array) -> Array:
-    """The row of `coding_tables` for each symbol, int32 of scale's shape.
+def index(place: Array) -> Array:
+    """The row of `coding_tables` for each symbol, from its scale's place on the scale table.
 
-    The scale of `SCALE_TABLE` that is nearest in the logarithm: `tables.scale_index` in JAX.
+    That of the nearest scale: `tables.scale_index`, in integers.
+
+    Args:
+      place: int32, 256 * (log scale - LOG_MIN) / LOG_STEP, below 0 and above the table too.
     """
-    position = jnp.round((jnp.log(jnp.maximum(scale, 1e-9)) - LOG_MIN) / LOG_STEP)
-    return jnp.clip(position, 0, NUM_SCALES - 1).astype(jnp.int32)
+    return jnp.clip((place + (1 << PLACE_BITS - 1)) >> PLACE_BITS, 0, NUM_SCALES - 1)
 
 
 def coding_tables() -> CdfTables:

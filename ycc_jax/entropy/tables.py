@@ -38,6 +38,9 @@ SCALE_TABLE = np.exp(LOG_MIN + LOG_STEP * np.arange(NUM_SCALES))
 """float64 `(64,)`: standard deviations from 0.11 to 256, equally spaced in the logarithm."""
 SCALE_TABLE.flags.writeable = False
 
+PLACE_BITS = 8
+"""A place on the scale table is an integer, in 1/256 of the table's steps."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CdfTables:
