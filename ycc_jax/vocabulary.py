@@ -16,6 +16,11 @@ SITINGS = ("center", "left", "top-left")
 DEPTHS = (8, 10)
 """Bits of a sample of planes."""
 
+# ---- of the machine that wrote a file ----------------------------------------------------------
+
+DEVICES = ("other", "cpu", "gpu", "tpu")
+"""What JAX computed on."""
+
 # ---- of files ----------------------------------------------------------------------------------
 
 READABLE = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "PPM", "BMP", "GIF", "AVIF", "JPEG2000", "QOI")

@@ -6,8 +6,8 @@ equal channels and comes back as its luma.
 
 import numpy as np
 
-from ycc_jax.bitstream import Frame
 from ycc_jax.errors import InputError
+from ycc_jax.header import Frame
 from ycc_jax.pictures.color import rgb_to_ycbcr, to_uint8
 from ycc_jax.pictures.padding import crop_to, pad_to_multiple
 from ycc_jax.pictures.planes import Planes, from_float, to_float
