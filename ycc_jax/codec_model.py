@@ -1,24 +1,28 @@
 """The codec model: all that a decoder needs, and nothing of the training state.
 
-A folder with two files:
+A folder with three files:
   model.json   format version, name, model arguments, hashes, and how it was trained
   arrays.npz   parameters ("params/...", in float16 unless imported), and the frozen coding tables
                ("tables/...")
+  frozen.npz   the prior in integers (`exact/freeze.py`), which is what codes
 
-The tables are integers computed once, at export: a stream is decoded with the tables that it was
-encoded with, whatever library version computes logarithms differently. The hashes go into every
-stream's header: `model_id` covers the arguments, `weights_hash` the arrays.
+Tables and integers are computed once, at export: a stream is decoded with those that it was encoded
+with, whatever library version computes logarithms differently. The parameters of the prior are kept
+beside its integers to train on from; no decoder reads them. The head of the hash over all of it
+goes into every stream's header, `weights_hash`.
 
 That the parameters are those that the arguments ask for is checked at export, which takes JAX a
 second, and written down as a hash of both (`shapes`): a model that has it is not checked again.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +30,16 @@ import jax
 import numpy as np
 
 from ycc_jax.entropy.tables import CdfTables
-from ycc_jax.errors import ModelError
+from ycc_jax.errors import InputError, ModelError
+from ycc_jax.exact.freeze import freeze
 from ycc_jax.model_folder import check_export_path, replacing
 from ycc_jax.models import HyperpriorModel, build
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_DEFAULT = "dlec_gain_small"
 _FIELDS = ("cdf", "length", "offset")
+_RENAMED = {"alphas": "chroma_weights"}
 # What NumPy, zipfile and json raise on damaged files, beside their own classes.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError)
 
@@ -48,16 +54,17 @@ class CodecModel:
       params: nested dict of float32 arrays, the Flax parameters.
       tables: CdfTables by latent: "z", one row a channel (of y where there is no hyperprior), and
         "y", one row a scale.
-      hash: SHA-256 over arguments and arrays, hex.
-      model_id, weights_hash: what a stream's header names, int of 16 bits and 4 bytes.
+      frozen: the integers of the prior, by name (`exact.prior.ExactPrior`); {} without one.
+      hash: SHA-256 over arguments, arrays and integers, hex.
+      weights_hash: what a stream's header names, 4 bytes.
     """
 
     name: str
     arguments: dict[str, Any]
     params: dict[str, Any]
     tables: dict[str, CdfTables]
+    frozen: dict[str, np.ndarray]
     hash: str
-    model_id: int
     weights_hash: bytes
 
 
@@ -69,6 +76,7 @@ def export_model(
     params: Any,
     training: dict[str, Any] | None = None,
     dtype: Any = np.float16,
+    calibration: Sequence[np.ndarray] = (),
 ) -> str:
     """Writes a codec model folder; an existing one is replaced only once the new one is whole.
 
@@ -82,6 +90,7 @@ def export_model(
       training: how it was trained; kept in model.json, not part of the hash.
       dtype: in which parameters are stored, float16 or float32; the tables and all later use see
         the rounded values.
+      calibration: uint8 RGB pictures (H, W, 3) to freeze the prior with, as of `freeze`.
 
     Returns:
       The model's hash, hex.
@@ -89,7 +98,8 @@ def export_model(
     Raises:
       InputError: the path is something other than a codec model.
       ValueError: a parameter is missing, of another shape than the arguments ask for, or not finite
-        in dtype; or the factorized density cannot be tabulated.
+        in dtype; the factorized density cannot be tabulated; or a layer of the prior has no
+        integers whose sums are proved to be exact.
     """
     path = check_export_path(path)
     arrays = {f"params/{key}": np.asarray(leaf).astype(dtype) for key, leaf in _leaves(params)}
@@ -103,19 +113,64 @@ def export_model(
     for latent, table in tables.items():
         for field in _FIELDS:
             arrays[f"tables/{latent}/{field}"] = getattr(table, field)
-    digest = _hash(arguments, arrays)
+    frozen = freeze(build(**arguments), _unflatten(arrays), calibration)
+    with replacing(path) as folder:
+        np.savez_compressed(folder / "arrays.npz", **_any(arrays))
+        return _finish(folder, name, arguments, arrays, frozen, training or {})
+
+
+def freeze_model(
+    model: str | Path, output: str | Path | None = None, calibration: Sequence[np.ndarray] = ()
+) -> str:
+    """Freezes the prior of a codec model anew, or of one that was exported before there was that.
+
+    Args:
+      model: its folder.
+      output: the folder to write; None: the model's own, if it was not frozen yet. (Files that were
+        written with one freezing need that one.)
+      calibration: as of `export_model`.
+
+    Returns:
+      The new hash, hex.
+
+    Raises:
+      ModelError: no codec model there.
+      InputError: no output, and the model is frozen; or the output is something else.
+      ValueError: as of `export_model`.
+    """
+    model = Path(model)
+    header = read_header(model, (1, FORMAT_VERSION))
+    if output is None and header["format_version"] != 1:
+        raise InputError(
+            f"{model}: expected a model that is not frozen, or a folder to write to (-o): files "
+            "need the very integers that they were written with"
+        )
+    path = check_export_path(model if output is None else output)
+    with _damage_named(model):
+        arrays = _load(model, "arrays.npz")
+        # As format 1 called them.
+        arguments = {_RENAMED.get(key, key): value for key, value in header["arguments"].items()}
+        check_arrays(model, {"arguments": arguments}, arrays)
+    frozen = freeze(build(**arguments), _unflatten(arrays), calibration)
+    content = (model / "arrays.npz").read_bytes()
+    with replacing(path) as folder:
+        (folder / "arrays.npz").write_bytes(content)
+        return _finish(folder, header["name"], arguments, arrays, frozen, header["training"])
+
+
+def _finish(folder, name, arguments, arrays, frozen, training) -> str:
+    """Writes what goes beside the arrays; the model's hash."""
+    np.savez_compressed(folder / "frozen.npz", **_any(frozen))
+    digest = _hash(arguments, {**arrays, **_under("frozen", frozen)})
     header = {
         "format_version": FORMAT_VERSION,
         "name": name,
         "arguments": arguments,
         "hash": digest,
         "shapes": _shapes_hash(arguments, arrays),
-        "training": training or {},
+        "training": training,
     }
-    with replacing(path) as folder:
-        (folder / "model.json").write_text(json.dumps(header, indent=2) + "\n")
-        named: dict[str, Any] = arrays
-        np.savez_compressed(folder / "arrays.npz", **named)
+    (folder / "model.json").write_text(json.dumps(header, indent=2) + "\n")
     return digest
 
 
@@ -139,8 +194,8 @@ def find_model(model: str | Path | None = None) -> Path:
     return path
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """model.json of a codec model, checked, without reading its arrays.
+def read_header(path: str | Path, versions: tuple[int, ...] = (FORMAT_VERSION,)) -> dict[str, Any]:
+    """model.json of a codec model in one of these format versions, without reading its arrays.
 
     Raises:
       ModelError: not a codec model, or of another format version.
@@ -153,8 +208,10 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise ModelError(
             f"expected a codec model folder with model.json, found {path} ({error})"
         ) from error
-    if version != FORMAT_VERSION:
-        raise ModelError(f"{file}: expected model format {FORMAT_VERSION}, found {version!r}")
+    if version not in versions:
+        known = " or ".join(map(str, versions))
+        hint = "; ycc freeze brings it up to date" if version == 1 else ""
+        raise ModelError(f"{file}: expected model format {known}, found {version!r}{hint}")
     return header
 
 
@@ -166,10 +223,9 @@ def load_model(path: str | Path) -> CodecModel:
         one is missing or has another shape than the arguments ask for.
     """
     header = read_header(path)
-    try:
-        with np.load(Path(path) / "arrays.npz", allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        found = _hash(header["arguments"], arrays)
+    with _damage_named(path):
+        arrays, frozen = _load(path, "arrays.npz"), _load(path, "frozen.npz")
+        found = _hash(header["arguments"], {**arrays, **_under("frozen", frozen)})
         if found != header["hash"]:
             raise ModelError(f"{path}: expected hash {header['hash']}, found {found}")
         check_arrays(path, header, arrays)
@@ -178,16 +234,22 @@ def load_model(path: str | Path) -> CodecModel:
             for latent in ("y", "z")
             if f"tables/{latent}/cdf" in arrays
         }
-        model_id, weights_hash = stream_ids(header)
         return CodecModel(
             header["name"],
             header["arguments"],
             _unflatten(arrays),
             tables,
+            frozen,
             found,
-            model_id,
-            weights_hash,
+            weights_hash(header),
         )
+
+
+@contextlib.contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    """Whatever a damaged file makes NumPy raise, as a ModelError."""
+    try:
+        yield
     except ModelError:
         raise
     except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
@@ -240,13 +302,23 @@ def _parameter_shapes(model: HyperpriorModel) -> dict[str, tuple[int, ...]]:
     }
 
 
-def stream_ids(header: dict[str, Any]) -> tuple[int, bytes]:
-    """(model_id, weights_hash) that streams of a model carry, from its model.json.
+def weights_hash(header: dict[str, Any]) -> bytes:
+    """The 4 bytes by which streams of a model know it, from its model.json."""
+    return bytes.fromhex(header["hash"])[:4]
 
-    The first is the head of the arguments' hash, the second of the whole hash.
-    """
-    arguments = hashlib.sha256(_canonical(header["arguments"])).digest()
-    return int.from_bytes(arguments[:2], "big"), bytes.fromhex(header["hash"])[:4]
+
+def _load(path: str | Path, name: str) -> dict[str, np.ndarray]:
+    with np.load(Path(path) / name, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def _under(section: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{section}/{key}": value for key, value in arrays.items()}
+
+
+def _any(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    # savez has arguments of other types beside the arrays'.
+    return arrays
 
 
 def _canonical(arguments: dict[str, Any]) -> bytes:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ycc_jax.errors import InputError
 
-FILES = ("model.json", "arrays.npz")
+FILES = ("model.json", "arrays.npz", "frozen.npz")
+_ALWAYS = FILES[:2]  # models exported before there was a frozen prior have no more
 
 
 def check_export_path(path: str | Path) -> Path:
@@ -42,7 +43,7 @@ def foreign(path: Path) -> str:
     others = sorted({entry.name for entry in path.iterdir()} - set(FILES))
     if others:
         return f"a folder with {others[0]} in it"
-    if missing := [name for name in FILES if name not in names]:
+    if missing := [name for name in _ALWAYS if name not in names]:
         return f"a folder without {missing[0]}"
     try:
         header = json.loads((path / "model.json").read_text())
@@ -83,7 +84,7 @@ def replacing(path: Path) -> Iterator[Path]:
         # File by file: should something be there that is not ours, it stays, and so its folder.
         with contextlib.suppress(OSError):
             for name in FILES:
-                (old / name).unlink()
+                (old / name).unlink(missing_ok=True)
             old.rmdir()
     finally:
         shutil.rmtree(staging, ignore_errors=True)

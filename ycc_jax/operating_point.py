@@ -5,11 +5,12 @@ decoder sees.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
-from ycc_jax.bitstream import quantize_chroma, quantize_quality
 from ycc_jax.errors import InputError
+from ycc_jax.header import CHROMA_UNIT, QUALITY_UNIT, quantize_chroma, quantize_quality
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.gain import chroma_position
 
@@ -22,8 +23,8 @@ class OperatingPoint:
     """One point of those that a model has.
 
     Attributes:
-      quality: 0..100, a value of `bitstream.quantize_quality`; 50 of a single-rate model.
-      chroma: weight of a chroma plane against luma, a value of `bitstream.quantize_chroma`; None
+      quality: 0..100, a value of `header.quantize_quality`; 50 of a single-rate model.
+      chroma: weight of a chroma plane against luma, a value of `header.quantize_chroma`; None
         of a model without a grid of gains.
     """
 
@@ -52,6 +53,12 @@ def choose(net: HyperpriorModel, quality: float | None, chroma: float | None) ->
         if not least * 0.999 < chroma < most * 1.001:
             raise InputError(f"expected chroma from {least:g} to {most:g}, found {chroma:g}")
     return OperatingPoint(quantize_quality(DEFAULT_QUALITY if quality is None else quality), chroma)
+
+
+def steps_of(point: OperatingPoint) -> tuple[int, int | None]:
+    """The point as the header has it: quality * 512, and 2048 * log2(chroma) if there is one."""
+    chroma = None if point.chroma is None else round(math.log2(point.chroma) * CHROMA_UNIT)
+    return round(point.quality * QUALITY_UNIT), chroma
 
 
 def level_of(net: HyperpriorModel, quality: float, chroma: float | None = None) -> np.ndarray:

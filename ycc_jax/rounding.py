@@ -8,6 +8,9 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
+Y_BITS = 8
+"""In a codec the means of y, and with them y_hat, are integers in 1/256 of the quantiser's step."""
+
 
 def quantize(y: Array, mean: Array | float = 0.0) -> Array:
     """Symbols round(y - mean), as integers in floating point; `dequantize` undoes it."""

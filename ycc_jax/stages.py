@@ -1,7 +1,7 @@
 """The stages of a model, compiled: what `codec.py` runs between pictures and symbols.
 
-Those between z_hat and the tables are each one function for encoder and decoder: the same compiled
-program on the same shapes gives both the same bits.
+Transforms are floating point: pixels, and at the encoder latents. All from the symbols of z to the
+tables that code y is the integer prior of `exact/`, whose numbers are the same everywhere.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ import jax
 import numpy as np
 
 from ycc_jax import wavefront
-from ycc_jax.models import HyperpriorModel
-from ycc_jax.nets.grouped import Step
-from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.codec_model import CodecModel
+from ycc_jax.exact.fixed_point import dequantise, to_float
+from ycc_jax.exact.prior import ExactPrior, Level
+from ycc_jax.models import build
 from ycc_jax.pictures.color import from_uint8
 from ycc_jax.pictures.framing import Input
 
@@ -25,56 +26,76 @@ class Stages:
     """Analysis, prior and synthesis of one picture, from NumPy to NumPy.
 
     Args:
-      net: the model.
-      params: its parameters.
+      model: the codec model.
+
+    Attributes:
+      net: its `HyperpriorModel`.
+      prior: its integer prior; None without a hyperprior.
+
+    Raises:
+      ValueError: arguments that make no model, or integers that are not proved to be exact.
     """
 
-    def __init__(self, net: HyperpriorModel, params: dict[str, Any]):
-        self.net = net
-        self.offset = params[net.factorized_density].get("offset", np.float32(0))
-        stages = (_analyse, _hyper, _synthesise, _synthesise_planes)
-        params = jax.device_put(params)
-        self._analyse, self._hyper, self._synthesise, self._planes = (
+    def __init__(self, model: CodecModel):
+        self.net = net = build(**model.arguments)
+        self.prior = ExactPrior(net, model.frozen) if net.has_hyperprior else None
+        self.offset = model.params[net.factorized_density].get("offset", np.float32(0))
+        stages = (_analyse, _hyper_analyse, _synthesise, _synthesise_planes)
+        params = jax.device_put(model.params)
+        self._analyse, self._hyper_analyse, self._synthesise, self._planes = (
             partial(jax.jit(partial(stage, net)), params) for stage in stages
         )
-        step = jax.jit(partial(_parameters, net), static_argnums=4)
-        self._parameters = partial(step, params)
 
-    def analyse(self, picture: Input, level: np.ndarray) -> list[np.ndarray]:
-        """The latents with gain, not rounded: y (h, w, M), and z (h/4, w/4, N) if there is one."""
-        return [np.asarray(latent) for latent in self._analyse(picture, level)]
+    def analyse(self, picture: Input, level: np.ndarray) -> np.ndarray:
+        """y (h, w, M), with gain, not rounded."""
+        return np.asarray(self._analyse(picture, level))
+
+    def hyper_analyse(self, y: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """z (h/4, w/4, N), with gain, not rounded; of a model without a hyperprior y itself."""
+        return np.asarray(self._hyper_analyse(y, level)) if self.net.has_hyperprior else y
 
     def factorized_symbols(self, latent: np.ndarray) -> np.ndarray:
         """Symbols, int32, of the latent that has the factorized density: z, or y without a z."""
         return np.rint(latent - self.offset).astype(np.int32)
 
-    def y_hat(self, z: np.ndarray, level: np.ndarray, exchange: wavefront.Exchange) -> np.ndarray:
+    def y_hat(self, z: np.ndarray, level: Level | None, exchange: wavefront.Exchange) -> np.ndarray:
         """y_hat (h, w, M), float32, from the symbols of z and those of y that `exchange` gives.
 
         With the autoregressive context y goes wave by wave (`wavefront.y_hat`), else in whole
         planes (`net.steps`; one, without a context), each in raster order; without a hyperprior
         nothing is left to exchange.
+
+        Args:
+          z: symbols (h/4, w/4, N).
+          level: of `prior.level`; None without a hyperprior.
+          exchange: as in `wavefront.y_hat`.
         """
-        z_hat = z.astype(np.float32) + self.offset
-        if not self.net.has_hyperprior:
-            return z_hat
-        hyper = self._hyper(z_hat, level)
-        if self.net.context == "autoregressive":
+        if self.prior is None or level is None:
+            return z.astype(np.float32) + self.offset
+        net, prior = self.net, self.prior
+        hyper = prior.hyper(z, level)
+        if net.context == "autoregressive":
+            every = slice(None)
 
             def of_wave(*positions):
-                parameters = self._parameters(level, *positions, self.net.steps[0])
-                return tuple(np.asarray(a) for a in parameters)
+                return prior.parameters(*positions, level, net.steps[0])
 
-            return wavefront.y_hat(np.asarray(hyper), self.net.M, of_wave, exchange)
+            def see(y_hat):
+                return prior.seen(y_hat, level, every)
 
-        y_hat = np.zeros((*hyper.shape[:2], self.net.M), np.float32)
-        for step in self.net.steps:
+            return to_float(wavefront.y_hat(hyper, net.M, of_wave, see, exchange))
+        y_hat = np.zeros((*hyper.shape[:2], net.M), np.int32)
+        seen = np.zeros_like(y_hat)
+        for step in net.steps:
             rows, columns = np.nonzero(step.mask(*y_hat.shape[:2]))
-            place = rows, columns, slice(step.start, step.stop)
-            parameters = self._parameters(level, hyper[None], y_hat[None], step)
-            mean, index = (np.asarray(a)[0, rows, columns] for a in parameters)
-            y_hat[place] = exchange(place, mean, index) + mean
-        return y_hat
+            channels = slice(step.start, step.stop)
+            place = rows, columns, channels
+            parameters = prior.parameters(hyper, seen, level, step)
+            mean, index = (a[rows, columns] for a in parameters)
+            y_hat[place] = dequantise(exchange(place, mean, index), mean)
+            if net.context != "none":
+                seen[place] = prior.seen(y_hat[place], level, channels)
+        return to_float(y_hat)
 
     def synthesise(self, y_hat: np.ndarray, level: np.ndarray) -> np.ndarray:
         """y_hat (h, w, M) -> RGB (H, W, 3), floats, not clipped."""
@@ -88,33 +109,19 @@ class Stages:
         return np.asarray(luma), np.asarray(chroma)
 
 
-def _apply(net: HyperpriorModel, params: Any, method: Callable, *args: Any) -> Any:
+def _apply(net, params: Any, method: Callable, *args: Any) -> Any:
     # Accelerators would otherwise multiply in bf16 or tf32.
     with jax.default_matmul_precision("highest"):
         return net.apply({"params": params}, *args, method=method)
 
 
-def _analyse(net, params, picture: Input, level: Array) -> list[Array]:
+def _analyse(net, params, picture: Input, level: Array) -> Array:
     x = picture if isinstance(picture, tuple) else from_uint8(picture)
-    latents = [_apply(net, params, net.analyse, x, level)]
-    if net.has_hyperprior:
-        latents.append(_apply(net, params, net.hyper_analyse, latents[0], level))
-    return [latent[0] for latent in latents]
+    return _apply(net, params, net.analyse, x, level)[0]
 
 
-def _hyper(net, params, z_hat: Array, level: Array) -> Array:
-    """Hyper features (h, w, F)."""
-    return _apply(net, params, net.hyper_synthesise, z_hat[None], level)[0]
-
-
-def _parameters(
-    net, params, level: Array, hyper: Array, y_hat: Array, step: Step
-) -> tuple[Array, Array]:
-    """Mean and table index of y: in a step of a whole plane, from hyper features (1, h, w, F) and
-    y_hat (1, h, w, M); or, with the autoregressive context, of the `wavefront.POSITIONS` positions
-    of a wave, from (K, F) and their neighbours (K, 12, M)."""
-    mean, *scales = _apply(net, params, net.parameters, hyper, y_hat, level, step)
-    return mean, LIKELIHOODS[net.likelihood].index(*scales)
+def _hyper_analyse(net, params, y: Array, level: Array) -> Array:
+    return _apply(net, params, net.hyper_analyse, y[None], level)[0]
 
 
 def _synthesise(net, params, y_hat: Array, level: Array) -> Array:

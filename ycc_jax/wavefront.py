@@ -2,18 +2,19 @@
 
 The 5x5 type-A mask lets all positions with equal t = 3 * row + column be coded together: each needs
 only positions with a smaller t. That makes W + 3 (H - 1) waves in place of H * W single positions,
-with the same numbers. Encoder and decoder walk the same waves with the same compiled step; they
-differ only in where a wave's symbols come from (`exchange`).
+with the same numbers. Encoder and decoder walk the same waves with the same step; they differ only
+in where a wave's symbols come from (`exchange`).
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ycc_jax.exact.fixed_point import dequantise
 from ycc_jax.nets.context import TAPS
 
-# Positions a compiled step takes. One fixed number: every picture size shares one compilation, and
-# a position's numbers never depend on the picture's size. A 768x512 picture has 16 to a wave.
+# Positions a compiled step takes. One fixed number: every picture size shares one compilation. A
+# 768x512 picture has 16 to a wave.
 POSITIONS = 16
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -30,38 +31,45 @@ def waves(height: int, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield rows, t - 3 * rows
 
 
-def y_hat(hyper: np.ndarray, channels: int, step: Step, exchange: Exchange) -> np.ndarray:
+def y_hat(
+    hyper: np.ndarray,
+    channels: int,
+    step: Step,
+    see: Callable[[np.ndarray], np.ndarray],
+    exchange: Exchange,
+) -> np.ndarray:
     """The whole latent, symbols and all.
 
     Args:
-      hyper: hyper features (h, w, F), float32.
+      hyper: hyper features (h, w, F), int32.
       channels: M.
-      step: the compiled part, (hyper (K, F), neighbours (K, 12, M)) -> mean (K, M) float32 and
-        scale index (K, M) int32, with K = POSITIONS; unused positions are zeros.
+      step: the compiled part, (hyper (K, F), neighbours (K, 12 M)) -> mean, Q8, and table index,
+        int32 (K, M) each, with K = POSITIONS; unused positions are zeros.
+      see: y_hat (n, M) -> what the context sees of it, int32 (n, M).
       exchange: (place of n positions, mean (n, M), index (n, M)) -> symbols (n, M), integers;
         a `Writer` chooses and keeps them, a `Reader` reads them (`entropy/symbols.py`).
 
     Returns:
-      y_hat = symbols + mean, (h, w, M) float32.
+      y_hat = symbols + mean, int32 (h, w, M), Q8.
     """
     height, width, features = hyper.shape
+    found = np.zeros((height, width, channels), np.int32)
     # Two zero rows above and two zero columns on either side stand beyond the border.
-    padded = np.zeros((height + 2, width + 4, channels), np.float32)
+    seen = np.zeros((height + 2, width + 4, channels), np.int32)
     tap_rows, tap_columns = np.array(TAPS).T
-    step_hyper = np.zeros((POSITIONS, features), np.float32)
-    step_neighbours = np.zeros((POSITIONS, len(TAPS), channels), np.float32)
+    step_hyper = np.zeros((POSITIONS, features), np.int32)
+    neighbours = np.zeros((POSITIONS, len(TAPS), channels), np.int32)
     for wave_rows, wave_columns in waves(height, width):
         for start in range(0, wave_rows.size, POSITIONS):
             rows = wave_rows[start : start + POSITIONS]
             columns = wave_columns[start : start + POSITIONS]
             n = rows.size
             step_hyper[:n] = hyper[rows, columns]
-            step_neighbours[:n] = padded[
-                rows[:, None] + tap_rows + 2, columns[:, None] + tap_columns + 2
-            ]
-            step_hyper[n:], step_neighbours[n:] = 0, 0
-            mean, index = (a[:n] for a in step(step_hyper, step_neighbours))
-            padded[rows + 2, columns + 2] = (
-                exchange((rows, columns, slice(None)), mean, index) + mean
-            )
-    return padded[2:, 2:-2]
+            neighbours[:n] = seen[rows[:, None] + tap_rows + 2, columns[:, None] + tap_columns + 2]
+            step_hyper[n:], neighbours[n:] = 0, 0
+            parameters = step(step_hyper, neighbours.reshape(POSITIONS, -1))
+            mean, index = (a[:n] for a in parameters)
+            symbols = exchange((rows, columns, slice(None)), mean, index)
+            found[rows, columns] = dequantise(symbols, mean)
+            seen[rows + 2, columns + 2] = see(found[rows, columns])
+    return found

@@ -72,9 +72,9 @@ def bits(y: Array, mean: Array, left: Array, right: Array) -> Array:
     return -jnp.log2(lower_bound(2 * mass / (left + right), LIKELIHOOD_MIN))
 
 
-# In places on the scale table: the largest difference of the scales; twice what log u lies above the
-# mean of their logarithms, log cosh of half the difference; and at what differences theta is nearer
-# to the next skew. Rounded from float64, none nearer to a tie than a libm could err.
+# In places on the scale table: the largest difference of the scales; twice what log u lies above
+# the mean of their logarithms, log cosh of half the difference; and at what differences theta is
+# nearer to the next skew. Rounded from float64, none nearer to a tie than a libm could err.
 _MOST_APART = round(math.log(MAX_RATIO) * UNITS)
 _ABOVE_MEAN = np.round(
     2 * UNITS * np.log(np.cosh(np.arange(_MOST_APART + 1) / (2 * UNITS)))

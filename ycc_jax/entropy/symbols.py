@@ -2,7 +2,8 @@
 
 A `Writer` and a `Reader` answer the same call, `exchange(place, mean, index) -> symbols`:
 the one chooses the symbols of those positions of y and keeps them to be coded, the other reads
-them. Both know the CRC of all symbols so far: z's, then y's in coding order.
+them. Both know the CRC of all symbols so far: z's, then y's in coding order. What it starts
+from covers the header.
 """
 
 import zlib
@@ -12,6 +13,7 @@ import numpy as np
 from ycc_jax.entropy import range_coder, rdo
 from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.errors import CorruptStreamError
+from ycc_jax.rounding import Y_BITS
 
 Tables = dict[str, CdfTables]
 
@@ -24,13 +26,14 @@ class Writer:
       y: (h, w, M), the latent with gain, not rounded.
       tables: of the codec model: "z", and "y" unless it has no hyperprior (then nothing is asked).
       worth: of `rdo.quantize`.
+      crc: what the checksum of the symbols starts from.
 
     Attributes:
       crc: CRC-32 of the symbols so far, each as little-endian int32.
     """
 
-    def __init__(self, z: np.ndarray, y: np.ndarray, tables: Tables, worth: float):
-        self.crc = _crc(z)
+    def __init__(self, z: np.ndarray, y: np.ndarray, tables: Tables, worth: float, crc: int = 0):
+        self.crc = _crc(z, crc)
         self._z, self._y, self._tables, self._worth = z, y, tables, worth
         self._symbols: list[np.ndarray] = []
         self._indexes: list[np.ndarray] = []
@@ -40,10 +43,10 @@ class Writer:
 
         Args:
           place: where they are: an index of y, rows (n,), columns (n,) and a slice of channels.
-          mean: (n, m), in quantiser steps.
+          mean: (n, m), int32 in 1/256 quantiser steps.
           index: (n, m), row of the tables of y.
         """
-        residual = self._y[place] - mean
+        residual = self._y[place] - mean / np.float32(1 << Y_BITS)
         symbols = rdo.quantize(residual, index, self._tables["y"], self._worth)
         self._symbols.append(symbols.ravel())
         self._indexes.append(index.ravel())
@@ -65,7 +68,8 @@ class Reader:
     Args:
       z_section, y_section: what `Writer.sections` gave.
       shape: of z, (h, w, N).
-      tables, backend: as in `Writer`.
+      tables, crc: as in `Writer`.
+      backend: of the range coder.
 
     Attributes:
       z: symbols of z, int32.
@@ -82,11 +86,12 @@ class Reader:
         shape: tuple[int, int, int],
         tables: Tables,
         backend: str,
+        crc: int = 0,
     ):
         decoder = range_coder.Decoder(z_section, tables["z"], backend)
         self.z = decoder.decode(_channels(shape))
         decoder.finish()
-        self.crc = _crc(self.z)
+        self.crc = _crc(self.z, crc)
         # Without a hyperprior there is no symbol of y to read, and any table reads none.
         self._decoder = range_coder.Decoder(y_section, tables.get("y", tables["z"]), backend)
 
@@ -104,8 +109,7 @@ class Reader:
         """
         if self.crc != crc:
             raise CorruptStreamError(
-                "expected the symbols that the encoder coded, found others: this machine or library"
-                " version computes other probabilities than the one that wrote the file"
+                f"damaged: expected symbols with the checksum {crc:08x}, found {self.crc:08x}"
             )
         self._decoder.finish()
 

@@ -12,18 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ycc_jax.entropy.tables import LOG_MIN, LOG_STEP, PLACE_BITS
+from ycc_jax.rounding import Y_BITS
 
 LOG_BITS = 12
 """Logarithms to base 2 are Q12: 1/4096 of an octave is 0.017 %."""
-
-Y_BITS = 8
-"""Means and y_hat are Q8: on a grid of 1/256 quantiser step."""
 
 # 2^(i / 4096), with 14 bits behind the point.
 _EXP2 = np.round(2.0 ** (np.arange(1 << LOG_BITS) / (1 << LOG_BITS) + 14)).astype(np.int64)
 # log2 of the middle of each 4096th of [1, 2), Q16.
 LOG2 = np.round(np.log2(1 + (np.arange(4096) + 0.5) / 4096) * 65536).astype(np.int32)
-# Steps of the scale table in an octave, Q8 (exactly 1442.005); and where log2 of a scale, Q16, has its step 0.
+# Steps of the scale table in an octave, Q8 (1442, for 1442.005); and log2, Q16, of its first scale.
 STEPS = round(math.log(2) / LOG_STEP * (1 << PLACE_BITS))
 ORIGIN = round(LOG_MIN / math.log(2) * 65536)
 
@@ -43,6 +41,17 @@ class Multiplier(NamedTuple):
 def rounded_shift(x, shift):
     """x / 2^shift, rounded to the nearest, ties upwards; NumPy or JAX integers, shift 0 .. 30."""
     return (x + ((1 << shift) >> 1)) >> shift
+
+
+def dequantise(symbols: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """y_hat = symbols + mean, Q8 as the mean, int32, clipped to +-2^30."""
+    y_hat = symbols.astype(np.int64) * (1 << Y_BITS) + mean
+    return np.clip(y_hat, -(1 << 30), 1 << 30).astype(np.int32)
+
+
+def to_float(fixed: np.ndarray) -> np.ndarray:
+    """Q8 -> float32, in quantiser steps."""
+    return fixed.astype(np.float32) / np.float32(1 << Y_BITS)
 
 
 def log2(value: np.ndarray) -> np.ndarray:
@@ -82,7 +91,7 @@ def place(log2: np.ndarray) -> np.ndarray:
 
 
 def position(place: int, knots: np.ndarray) -> tuple[int, int]:
-    """(i, t): `place` lies t / 4096 of the way from knots[i] to knots[i + 1], beyond them at an end.
+    """(i, t): `place` lies t / 4096 of the way from knots[i] to knots[i + 1], or at an end of them.
 
     Args:
       place: an integer.

@@ -26,7 +26,9 @@ Run = Callable[[str, Array], Array]
 HYPER = ("hyper_0", "hyper_1", "hyper_2")
 
 
-def layers(net: HyperpriorModel, params: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def layers(
+    net: HyperpriorModel, params: dict[str, Any]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Kernel (taps, C, F) and bias (F,) of every layer, float64, from a model's parameters."""
     nets = params["hyper_synthesis"]
     found = {

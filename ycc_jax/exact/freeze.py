@@ -15,13 +15,13 @@ import numpy as np
 
 from ycc_jax.entropy.tables import LOG_STEP, PLACE_BITS
 from ycc_jax.exact import fixed_point, flow
-from ycc_jax.exact.fixed_point import Y_BITS
 from ycc_jax.exact.layers import MAX_ACTIVATION, MAX_WEIGHT, Layer, prove
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.context import TAPS
 from ycc_jax.nets.prior import LIKELIHOODS
 from ycc_jax.pictures.color import from_uint8
 from ycc_jax.pictures.padding import pad_to_multiple
+from ycc_jax.rounding import Y_BITS
 
 HEADROOM = 2.0
 """By how much a value may exceed the largest one seen while calibrating."""

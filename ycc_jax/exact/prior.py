@@ -14,7 +14,7 @@ import numpy as np
 
 from ycc_jax.entropy.tables import LOG_STEP, PLACE_BITS
 from ycc_jax.exact import fixed_point, flow
-from ycc_jax.exact.fixed_point import Y_BITS, Multiplier, rounded_shift
+from ycc_jax.exact.fixed_point import Multiplier, rounded_shift
 from ycc_jax.exact.layers import (
     MAX_ACTIVATION,
     Layer,
@@ -27,6 +27,7 @@ from ycc_jax.exact.layers import (
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.grouped import Step
 from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.rounding import Y_BITS
 
 Array = jax.Array
 

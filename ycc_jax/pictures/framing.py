@@ -9,8 +9,9 @@ import numpy as np
 from ycc_jax.errors import InputError
 from ycc_jax.header import Frame
 from ycc_jax.pictures.color import rgb_to_ycbcr, to_uint8
-from ycc_jax.pictures.padding import crop_to, pad_to_multiple
+from ycc_jax.pictures.padding import pad_to_multiple
 from ycc_jax.pictures.planes import Planes, from_float, to_float
+from ycc_jax.pictures.tiling import Area
 
 # Padded uint8 RGB (1, H, W, 3); or float planes, luma (1, H, W, 1) and chroma (1, H/2, W/2, 2).
 Input = np.ndarray | tuple[np.ndarray, np.ndarray]
@@ -55,13 +56,42 @@ def to_input(image: np.ndarray | Planes, stride: int) -> Input:
     return pad_to_multiple(rgb, stride)[None]
 
 
-def from_rgb(rgb: np.ndarray, frame: Frame) -> np.ndarray:
-    """Padded floats (H, W, 3) in [0, 1] -> uint8 RGB (height, width, 3) or grey (height, width)."""
-    rgb = crop_to(rgb, frame.height, frame.width)
-    return to_uint8(rgb_to_ycbcr(rgb)[..., 0] if frame.grey else rgb)
+class Canvas:
+    """A picture, or a part of one, as a decoder paints it: grey at first.
 
+    Args:
+      frame: of the picture, which says its kind.
+      height, width: of the part, in pixels.
+    """
 
-def from_planes(luma: np.ndarray, chroma: np.ndarray, frame: Frame) -> Planes:
-    """Padded floats, luma (H, W, 1) and chroma (H/2, W/2, 2) -> the planes of the frame's kind."""
-    kind = {name: getattr(frame, name) for name in ("depth", "range", "matrix", "siting")}
-    return from_float(luma, chroma, height=frame.height, width=frame.width, **kind)
+    def __init__(self, frame: Frame, height: int, width: int):
+        self._frame, self._size = frame, (height, width)
+        if frame.planes:
+            # Codes / 255.
+            chroma = (-(-height // 2), -(-width // 2), 2)
+            sizes = ((height, width, 1), chroma)
+            self._planes = [np.full(size, 128 / 255, np.float32) for size in sizes]
+        else:
+            channels = 1 if frame.grey else 3
+            self._planes = [np.full((height, width, channels), 128, np.uint8)]
+
+    def paint(self, pixels: tuple[np.ndarray, ...], source: Area, target: Area) -> None:
+        """Puts an area of what the network gave, RGB (H, W, 3) in [0, 1] or luma and chroma, where
+        it belongs."""
+        if self._frame.planes:
+            luma, chroma = self._planes
+            target.of(luma)[...] = source.of(pixels[0])
+            target.of(chroma, 2)[...] = source.of(pixels[1], 2)
+            return
+        rgb = source.of(pixels[0])
+        target.of(self._planes[0])[...] = to_uint8(
+            rgb_to_ycbcr(rgb)[..., :1] if self._frame.grey else rgb
+        )
+
+    def picture(self) -> np.ndarray | Planes:
+        """uint8 RGB (height, width, 3) or grey (height, width), or planes."""
+        if not self._frame.planes:
+            return self._planes[0][..., 0] if self._frame.grey else self._planes[0]
+        kind = {name: getattr(self._frame, name) for name in ("depth", "range", "matrix", "siting")}
+        height, width = self._size
+        return from_float(*self._planes, height=height, width=width, **kind)

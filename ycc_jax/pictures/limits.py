@@ -5,6 +5,8 @@ pixel by 300,000 is 64 by 300,032 to them. Two bounds hold at a time: the caller
 and the memory of this machine, which no argument switches off. Pure Python: a refusal is quick.
 """
 
+import math
+
 from ycc_jax.errors import LimitError
 from ycc_jax.pictures.memory import available_memory
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS, MAX_FILE_BYTES, MAX_STRIDE
@@ -15,6 +17,14 @@ READING = 32
 Measured as below: 11 for a PNG of 8 bits, 28 for one of 16 bits with transparency.
 """
 _BUNDLED_CHANNELS = 48
+
+HELD = 24
+"""Bytes of each padded pixel of a picture in tiles that are held while one tile after the other is
+coded: samples in and out, and y_hat, 5 bytes a pixel at 320 channels."""
+
+DEFAULT_TILE = 1024
+MOST_UNTILED = 1 << 22
+"""Padded pixels: larger pictures are coded in tiles by default."""
 
 
 def encoding(channels: int = _BUNDLED_CHANNELS) -> int:
@@ -56,15 +66,27 @@ def check_pixels(name: object, width: int, height: int, max_pixels: int | None) 
         )
 
 
-def check_memory(name: object, width: int, height: int, bytes_per_pixel: int) -> None:
+def default_tile(width: int, height: int) -> int | None:
+    """Side of the tiles that a picture of this size is coded in if nobody says another one."""
+    return DEFAULT_TILE if _padded(width) * _padded(height) > MOST_UNTILED else None
+
+
+def check_memory(
+    name: object, width: int, height: int, bytes_per_pixel: int, tile: int | None = None
+) -> None:
     """Raise a LimitError if the picture needs more memory than this machine has left.
 
     Args:
       name: of the picture or file, for the message.
       width, height: in pixels, from 1, without padding.
       bytes_per_pixel: what each padded pixel takes: READING, `encoding()` or `decoding()`.
+      tile: side of the tiles: it takes that for the pixels around a tile alone, and HELD for all.
     """
-    needed, available = _padded(width) * _padded(height) * bytes_per_pixel, available_memory()
+    pixels, available = _padded(width) * _padded(height), available_memory()
+    needed = pixels * bytes_per_pixel
+    if tile is not None:
+        sides = (min(_padded(side), tile + 2 * MAX_STRIDE) for side in (width, height))
+        needed = min(needed, math.prod(sides) * bytes_per_pixel + pixels * HELD)
     if available is not None and needed > available:
         raise LimitError(
             f"{name}: expected a picture that fits the {available / 1e9:.1f} GB of memory left, "
