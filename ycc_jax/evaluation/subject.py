@@ -10,6 +10,7 @@ import numpy as np
 import ycc_jax
 from ycc_jax.codec import Codec
 from ycc_jax.codec import load as load_codec
+from ycc_jax.codec_model import CodecModel
 from ycc_jax.compilation_cache import enable_compilation_cache
 from ycc_jax.operating_point import choose
 from ycc_jax.stages import Stages
@@ -39,7 +40,7 @@ class Model:
 
     def __init__(self, codec: Codec, chroma: float | None = None):
         self.stopwatch = Stopwatch()
-        stages = TimedStages(codec.net, codec.model.params, self.stopwatch)
+        stages = TimedStages(codec.model, self.stopwatch)
         self.codec = Codec(codec.model, backend=codec.backend, stages=stages)
         self.chroma = chroma
         self.name = codec.model.name
@@ -77,13 +78,17 @@ class Model:
 class TimedStages(Stages):
     """Stages whose transforms, between pictures and latents, are timed."""
 
-    def __init__(self, net, params, stopwatch: "Stopwatch"):
-        super().__init__(net, params)
+    def __init__(self, model: CodecModel, stopwatch: "Stopwatch"):
+        super().__init__(model)
         self.stopwatch = stopwatch
 
     def analyse(self, picture, level):
         with self.stopwatch.transforming():
             return super().analyse(picture, level)
+
+    def hyper_analyse(self, y, level):
+        with self.stopwatch.transforming():
+            return super().hyper_analyse(y, level)
 
     def synthesise(self, y_hat, level):
         with self.stopwatch.transforming():

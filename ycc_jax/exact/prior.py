@@ -16,7 +16,8 @@ from ycc_jax.entropy.tables import LOG_STEP, PLACE_BITS
 from ycc_jax.exact import fixed_point, flow
 from ycc_jax.exact.fixed_point import Multiplier, rounded_shift
 from ycc_jax.exact.layers import (
-    MAX_ACTIVATION,
+    NARROW,
+    WIDE,
     Layer,
     Proved,
     accumulate,
@@ -39,22 +40,32 @@ _MOST_Z = 1 << 20  # symbols of z, and y_hat for the context
 _MOST_Y = 1 << 23
 
 
+class OfNets(NamedTuple):
+    """What the nets see of a level; of a level-aware model, else nothing of it matters.
+
+    Attributes:
+      unit: of means in widths of y, to Q8 quantiser steps, (M,).
+      place: those widths on the scale table, Q8, int32 (M,).
+      biases: of the layers that see the level, by name, int32 (F,) each.
+    """
+
+    unit: Multiplier
+    place: Array
+    biases: dict[str, Array]
+
+
 class Level(NamedTuple):
     """What a quality and a chroma weight are to the prior, integers.
 
     Attributes:
-      inverse_z: of z_hat Q8, to activations.
-      seen: of y_hat Q8, to what the context sees.
-      unit: of means in widths of y, to Q8 quantiser steps; and `place`, those widths on the scale
-        table, Q8, (M,). None and zeros unless the model is level-aware.
-      biases: of the layers that see the level, by name, int32 (F,) each.
+      inverse_z: of z_hat Q8, to activations, (N,).
+      seen: of y_hat Q8, to what the context sees, (M,).
+      of_nets: on the device.
     """
 
     inverse_z: Multiplier
     seen: Multiplier
-    unit: Multiplier
-    place: np.ndarray
-    biases: dict[str, np.ndarray]
+    of_nets: OfNets
 
 
 class ExactPrior:
@@ -100,9 +111,7 @@ class ExactPrior:
         unit = at(frozen["unit"]) if net.level_aware else zeros
         left = Y_BITS - int(frozen.get("exponent/seen", Y_BITS))
         width = fixed_point.inverse_width if net.level_aware else fixed_point.exp2
-        return Level(
-            fixed_point.exp2(inverse_z, Y_BITS - int(frozen["exponent/z"])),
-            width(unit, left),
+        of_nets = OfNets(
             fixed_point.exp2(unit, int(frozen.get("exponent/mean", Y_BITS)) - Y_BITS),
             fixed_point.place(unit).astype(np.int32),
             {
@@ -110,6 +119,11 @@ class ExactPrior:
                 for name in self._layers
                 if f"{name}/level" in frozen
             },
+        )
+        return Level(
+            fixed_point.exp2(inverse_z, Y_BITS - int(frozen["exponent/z"])),
+            width(unit, left),
+            jax.device_put(of_nets),
         )
 
     def hyper(self, z: np.ndarray, level: Level) -> np.ndarray:
@@ -133,14 +147,12 @@ class ExactPrior:
           seen: of the context, (h, w, M), zero where nothing is coded; or neighbours (n, 12 M).
           step: one of `net.steps`.
         """
-        here = slice(step.start, step.stop)
-        of_step = (Multiplier(*(field[here] for field in level.unit)), level.place[here])
-        found = self._parameters(self._layers, hyper, seen, (of_step, level.biases), step)
-        return np.asarray(found[0]), np.asarray(found[1])
+        mean, index = self._parameters(self._layers, hyper, seen, level.of_nets, step)
+        return np.asarray(mean), np.asarray(index)
 
 
 def _clipped(x: np.ndarray) -> np.ndarray:
-    return np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION).astype(np.int32)
+    return np.clip(x, -NARROW, NARROW).astype(np.int32)
 
 
 def _run(net: HyperpriorModel, layers: dict[str, Proved], biases: Any, name: str, x: Array):
@@ -148,7 +160,8 @@ def _run(net: HyperpriorModel, layers: dict[str, Proved], biases: Any, name: str
     last = name.rpartition("/")[2]
     if last == "output" or (last == "hyper_2" and not net.has_nets):
         return rounded_shift(total, layers[name].shift)
-    activation = requantise(total, layers[name].shift, MAX_ACTIVATION)
+    limit = WIDE if last in ("hidden_0", "hidden_1") else NARROW
+    activation = requantise(total, layers[name].shift, limit)
     if last in ("hyper_0", "hyper_1", "hidden_0", "hidden_1"):
         return jnp.maximum(activation, 0) if net.hyperprior == "scale" else leaky_relu(activation)
     return activation
@@ -164,22 +177,22 @@ def _parameters(
     layers: dict[str, Proved],
     hyper: Array,
     seen: Array,
-    level: Any,
+    level: OfNets,
     step: Step,
 ) -> tuple[Array, Array]:
-    (unit, place), biases = level
+    here = slice(step.start, step.stop)
     likelihood = LIKELIHOODS[net.likelihood]
     out = hyper
     if net.has_nets:
-        out = flow.outputs(partial(_run, net, layers, biases), jnp, net, hyper, seen, step)
+        out = flow.outputs(partial(_run, net, layers, level.biases), jnp, net, hyper, seen, step)
     if net.hyperprior == "scale":
         scales, mean = [out], jnp.zeros_like(out)
     else:
         *scales, mean = jnp.split(out, 1 + likelihood.SCALES, axis=-1)
     if net.level_aware:
-        mean = jnp.clip(mean, -_MOST_MEAN, _MOST_MEAN) * unit.mantissa
-        mean = rounded_shift(mean, unit.shift)
-        places = [place + jnp.clip(s, -_MOST_LOG, _MOST_LOG) for s in scales]
+        mean = jnp.clip(mean, -_MOST_MEAN, _MOST_MEAN) * level.unit.mantissa[here]
+        mean = rounded_shift(mean, level.unit.shift[here])
+        places = [level.place[here] + jnp.clip(s, -_MOST_LOG, _MOST_LOG) for s in scales]
     else:
         mean = jnp.clip(mean, -_MOST_LINEAR, _MOST_LINEAR)
         places = [_place(s, linear) for s in scales]
