@@ -28,6 +28,8 @@ from ycc_jax.errors import InputError
 State = dict[str, Any]
 log = logging.getLogger(__name__)
 
+CALIBRATION = 16  # training crops, of which the integer prior learns how large its values get
+
 
 def train_and_evaluate(config: Any, workdir: str) -> State:
     """Trains by a config and leaves the codec model in WORKDIR/model; returns the final state.
@@ -134,7 +136,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
                         values |= scores
                         if values["eval/loss"] < best:
                             best = values["eval/loss"]
-                            export(config, workdir / "best", state, score=best)
+                            export(config, workdir / "best", state, inputs, score=best)
                     if record:
                         record.progress(step, metrics, shape[0])
                         if values:
@@ -147,7 +149,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
 
         # ---- the codec model -------------------------------------------------------------------
         if not stopped:
-            export(config, workdir / "model", state)
+            export(config, workdir / "model", state, inputs)
         hosts.wait_for_all("what the first process writes")
     if stopped:
         name = signal.Signals(stopped).name
@@ -192,7 +194,7 @@ def check_finite(metrics: Mapping[str, Any], step: int) -> None:
         )
 
 
-def export(config: Any, path: Path, state: State, **training: Any) -> None:
+def export(config: Any, path: Path, state: State, inputs: TrainingInput, **training: Any) -> None:
     """Writes the codec model of a state; on the first process only."""
     if hosts.is_first():
         digest = export_model(
@@ -200,6 +202,7 @@ def export(config: Any, path: Path, state: State, **training: Any) -> None:
             name=config.name,
             arguments=config.model.to_dict(),
             params=jax.device_get(state["ema"]),
+            calibration=inputs.sample(CALIBRATION),
             training={
                 "steps": int(state["step"]),
                 **training,

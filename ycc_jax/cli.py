@@ -1,4 +1,4 @@
-"""The command line: `ycc encode | decode | verify | info | import-compressai`; the rest is in
+"""The command line: `ycc encode | decode | verify | info`; the rest is in `model_commands.py` and
 `evaluation/commands.py`.
 
 Exit codes: 0 done, 1 the output could not be written, 2 usage or unusable input, 3 corrupt
@@ -18,7 +18,7 @@ import warnings
 
 import click
 
-from ycc_jax import bitstream, vocabulary
+from ycc_jax import bitstream, header, model_commands, vocabulary
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, YccError
 from ycc_jax.evaluation import commands
 from ycc_jax.pictures import files, limits
@@ -35,6 +35,16 @@ _model_option = click.option(
     "-m", "--model", metavar="M", help="Model name or folder; default: the bundled model."
 )
 _quiet_option = click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
+
+
+def _parse_region(_context, _parameter, value):
+    """ "X,Y,W,H" -> four integers."""
+    if value is None:
+        return None
+    parts = value.split(",")
+    if len(parts) != 4 or not all(part.isdecimal() and len(part) < 11 for part in parts):
+        raise click.BadParameter(f"expected X,Y,W,H in pixels, as in 0,0,640,480, found {value!r}")
+    return tuple(map(int, parts))
 
 
 def _print_version(context, _parameter, value):
@@ -100,11 +110,27 @@ def cli():
 @click.option(
     "--verify", is_flag=True, help="Decode it again, and write it only if that gives its picture."
 )
+@click.option(
+    "--tile",
+    type=click.Choice(["0", *map(str, header.TILES)]),
+    help="Side of the tiles in pixels, 0 for none; default: 1024 in pictures of over 4 megapixels.",
+)
 @_max_pixels_option
 @click.option("-v", "--verbose", is_flag=True, help="Also print the header and where time went.")
 @_quiet_option
 def encode(
-    source, output, quality, chroma, model, background, verify, max_pixels, verbose, quiet, **planes
+    source,
+    output,
+    quality,
+    chroma,
+    model,
+    background,
+    verify,
+    tile,
+    max_pixels,
+    verbose,
+    quiet,
+    **planes,
 ):
     """Encode the picture IN (PNG, JPEG, WebP, TIFF, ...; "-": standard input).
 
@@ -114,19 +140,20 @@ def encode(
     """
     output = _output(source, output, ".ycc")
     if quality is not None:
-        quality = bitstream.quantize_quality(quality)
+        quality = header.quantize_quality(quality)
     if chroma is not None:
-        bitstream.quantize_chroma(chroma)
+        header.quantize_chroma(chroma)
     start = time.perf_counter()
-    picture = _read(source, background, max_pixels or None, **planes)
+    picture = _read(source, background, max_pixels or None, tile != "0", **planes)
     codec = _load(model)
     loaded = time.perf_counter()
+    asked = {"quality": quality, "chroma": chroma, "tile": None if tile is None else int(tile)}
     if verify:
-        data, expected = codec.encode_with_picture(picture, quality=quality, chroma=chroma)
+        data, expected = codec.encode_with_picture(picture, **asked)
         # A codec of its own: nothing that the encoder has compiled or kept.
         _check_same(expected, _load(model).decode(data, max_pixels=None))
     else:
-        data = codec.encode(picture, quality=quality, chroma=chroma)
+        data = codec.encode(picture, **asked)
     encoded = time.perf_counter()
     files.write_bytes(output, data)
     if not quiet:
@@ -147,32 +174,51 @@ def encode(
     help="PNG, TIFF, PPM, BMP or lossless WebP by its ending; of encoded .y4m or .yuv, these too. "
     'Default, also for "-": PNG, or Y4M.',
 )
+@click.option(
+    "--region",
+    callback=_parse_region,
+    metavar="X,Y,W,H",
+    help="Only W x H pixels from column X and row Y on, as the whole picture has them; of a file "
+    "in tiles only those around are decoded.",
+)
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Of a damaged or truncated file what is left: lost tiles are grey, the exit code is 3.",
+)
 @_model_option
 @_max_pixels_option
 @_quiet_option
-def decode(source, output, model, max_pixels, quiet):
+def decode(source, output, region, partial, model, max_pixels, quiet):
     """Decode the .ycc file IN ("-": standard input) to a picture.
 
     An output name that is not given with -o is never the name of an existing file.
     """
     start = time.perf_counter()
+    if region and partial:
+        raise InputError("expected --region or --partial, found both")
     data = files.read_bytes(source, limits.max_file_bytes(max_pixels or None))
     # Before the seconds that the next imports and the model take.
-    header, _, _ = bitstream.unpack(data, max_pixels or None)
-    limits.check_memory(source, header.width, header.height, limits.decoding())
-    output = _output(source, output, ".y4m" if header.planes else ".png")
+    head = bitstream.unpack(data, None if region else max_pixels or None, partial).header
+    if region is None:
+        limits.check_memory(source, head.width, head.height, limits.decoding(), head.tile)
+    output = _output(source, output, ".y4m" if head.planes else ".png")
     from ycc_jax.pictures import images
 
     # A pipe or device has no ending to tell the format by, no more than standard output has.
     named = bool(os.path.splitext(output)[1]) or not files.is_stream(output)
-    as_planes = header.planes and (files.is_planes_file(output) or not named)
+    as_planes = head.planes and (files.is_planes_file(output) or not named)
     if not as_planes and files.is_planes_file(output):
         raise InputError(f"{output}: expected a picture's name, for no planes were encoded")
     if not as_planes:
-        shape = (header.height, header.width)
+        shape = (region[3], region[2]) if region else (head.height, head.width)
         format = images.output_format(output if named else "-", shape)
-    picture = _load(model).decode(data, max_pixels=max_pixels or None)
-    if header.planes:
+    codec, lost = _load(model), 0.0
+    if partial:
+        picture, lost = codec.decode_partial(data, max_pixels=max_pixels or None)
+    else:
+        picture = codec.decode(data, max_pixels=max_pixels or None, region=region)
+    if head.planes:
         from ycc_jax.pictures import planes, y4m
 
         if as_planes:
@@ -183,7 +229,15 @@ def decode(source, output, model, max_pixels, quiet):
         images.write(picture, output, format)
     if not quiet:
         seconds = time.perf_counter() - start
-        _say(f"{output}: {header.width} x {header.height} pixels, {seconds:.2f} s")
+        width, height = region[2:] if region else (head.width, head.height)
+        _say(f"{output}: {width} x {height} pixels, {seconds:.2f} s")
+    if lost:
+        return _fail(
+            f"{source}: expected a whole file, found {100 * lost:.3g} % of the picture lost, which "
+            "is grey",
+            CorruptStreamError.exit_code,
+        )
+    return 0
 
 
 @cli.command()
@@ -201,8 +255,8 @@ def verify(sources, model, max_pixels, quiet):
     for source in sources:
         try:
             data = files.read_bytes(source, limits.max_file_bytes(max_pixels or None))
-            header, _, _ = bitstream.unpack(data, max_pixels or None)
-            limits.check_memory(source, header.width, header.height, limits.decoding())
+            head = bitstream.unpack(data, max_pixels or None).header
+            limits.check_memory(source, head.width, head.height, limits.decoding(), head.tile)
             codec = codec or _load(model)
             codec.decode(data, max_pixels=max_pixels or None)
         except YccError as error:
@@ -211,7 +265,7 @@ def verify(sources, model, max_pixels, quiet):
             code = code or failed
             continue
         if not quiet:
-            _say(f"{source}: {header.width} x {header.height} pixels, whole")
+            _say(f"{source}: {head.width} x {head.height} pixels, whole")
     return code
 
 
@@ -225,33 +279,7 @@ def info(source, as_json):
     click.echo(json.dumps(fields) if as_json else "\n".join(_lines(fields)))
 
 
-@cli.command("import-compressai")
-@click.argument("checkpoint")
-@click.option(
-    "--model",
-    required=True,
-    type=click.Choice(["mbt2018", "mbt2018-mean", "bmshj2018-hyperprior", "bmshj2018-factorized"]),
-    help="Which of CompressAI's models it holds.",
-)
-@click.option("-o", "--output", required=True, metavar="MODEL", help="Folder to write.")
-def import_compressai(checkpoint, model, output):
-    """Make a codec model of CompressAI's weights, for --model of the other commands.
-
-    CHECKPOINT is a PyTorch file (which needs PyTorch to be read) or an .npz of its arrays.
-    """
-    if output in ("", "-"):
-        raise InputError(f"expected a folder to write, found {output!r}")
-    from ycc_jax.compressai import import_checkpoint
-
-    try:
-        digest = import_checkpoint(checkpoint, model, output)
-    except OSError as error:
-        error.filename, error.filename2 = output, None  # not the folder that it is made in
-        raise
-    _say(f"{output}: codec model {digest[:8]}")
-
-
-for _command in commands.COMMANDS:
+for _command in (*model_commands.COMMANDS, *commands.COMMANDS):
     cli.add_command(_command)
 
 
@@ -325,13 +353,13 @@ def _load(model: str | None):
     return load(model)
 
 
-def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix):
+def _read(source, background, max_pixels, tiles, *, size, depth, frame, range_, matrix):
     """The picture of a file, as an array, or as planes if that is what the file holds."""
     described = {"matrix": matrix} if matrix else {}
     if range_:
         described["range"] = range_
     # Refused from the header, before the pixels are decoded and the model is loaded.
-    memory = {"bytes_per_pixel": limits.encoding()}
+    memory = {"bytes_per_pixel": limits.READING if tiles else limits.encoding()}
     ending = os.path.splitext(source)[1].lower()
     if background is not None and (size is not None or files.is_planes_file(source)):
         raise InputError(f"{source}: expected --background with a picture, found planes")

@@ -3,13 +3,11 @@
 picture -> framing -> windows -> analysis -> y, z -> Writer <-> prior, step by step -> sections
 picture <- framing <- windows <- synthesis <- y_hat <-------- prior <-> Reader <------ sections
 
-Tile after tile (`pictures/tiling.py`): the prior and the coder see a tile alone, the transforms the
-window around it. A picture without tiles is one tile.
+What is done to one tile after the other is in `tile_coder.py`.
 """
 
 import contextlib
 import dataclasses
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,25 +15,20 @@ import jax
 import numpy as np
 
 from ycc_jax import __version__, bitstream, operating_point
-from ycc_jax.bitstream import CodedTile, Stream
+from ycc_jax.bitstream import Stream
 from ycc_jax.codec_model import CodecModel, find_model, load_model
 from ycc_jax.entropy import range_coder
 from ycc_jax.entropy.rdo import BITS_PER_SQUARED_STEP
-from ycc_jax.entropy.symbols import Reader, Writer
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
-from ycc_jax.exact.prior import Level
-from ycc_jax.head import head_crc
 from ycc_jax.header import Header
 from ycc_jax.header import Writer as WrittenBy
 from ycc_jax.operating_point import OperatingPoint
 from ycc_jax.pictures import framing, limits
 from ycc_jax.pictures.planes import Planes
-from ycc_jax.pictures.tiling import Area, Tiling, around
+from ycc_jax.pictures.tiling import Area
 from ycc_jax.stages import Stages
+from ycc_jax.tile_coder import TileCoder
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS
-
-STRIDE = 16
-"""Pixels, down and across, of one position of the latent y."""
 
 
 def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
@@ -116,10 +109,10 @@ class Codec:
         tile: int | None = None,
     ) -> tuple[bytes, np.ndarray | Planes]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
-        data, header, latent = self._encode(image, quality, chroma, worth, tile)
-        with self._memory(header, limits.encoding(self.net.N)):
-            tiling = self._tiling(header)
-            return data, self._paint(header, tiling, latent, tiling.picture, part(header, None), [])
+        data, coder, latent = self._encode(image, quality, chroma, worth, tile)
+        header = bitstream.unpack(data, None).header
+        with memory_for(header.width, header.height, header.tile, limits.encoding(self.net.N)):
+            return data, coder.paint(latent, coder.tiling.picture, part(header, None), [])
 
     def decode(
         self,
@@ -147,7 +140,7 @@ class Codec:
           InputError: a region that is not inside the picture, or of planes not at even positions.
         """
         stream = bitstream.unpack(data, None if region else max_pixels)
-        return self._decode(stream, max_pixels, part(stream.header, region), None)
+        return self._decode(stream, max_pixels, region, None)
 
     def decode_partial(
         self, data: bytes, *, max_pixels: int | None = DEFAULT_MAX_PIXELS
@@ -162,12 +155,12 @@ class Codec:
         """
         lost: list[Area] = []
         stream = bitstream.unpack(data, max_pixels, partial=True)
+        picture = self._decode(stream, max_pixels, None, lost)
         shown = part(stream.header, None)
-        picture = self._decode(stream, max_pixels, shown, lost)
         areas = [tile.common(shown).shape for tile in lost]
         return picture, sum(h * w for h, w in areas) / (shown.shape[0] * shown.shape[1])
 
-    def _encode(self, image, quality, chroma, worth, tile) -> tuple[bytes, Header, np.ndarray]:
+    def _encode(self, image, quality, chroma, worth, tile) -> tuple[bytes, TileCoder, np.ndarray]:
         point = operating_point.choose(self.net, quality, chroma)
         image = image if isinstance(image, Planes) else np.asarray(image)
         frame = framing.describe(image, *self.net.colours)
@@ -185,113 +178,29 @@ class Codec:
             writer=WrittenBy.of(__version__, jax.__version__, jax.default_backend()),
             tile=(limits.default_tile(frame.width, frame.height) if tile is None else tile) or None,
         )
-        crc = head_crc(header)  # refuses a wrong tile
-        with self._memory(header, limits.encoding(self.net.N)):
-            tiling = self._tiling(header)
-            picture = framing.to_input(image, self.net.stride)
-            latent = self._latent(tiling.picture)
-            coded = []
-            for number, area in enumerate(tiling.tiles):
-                y = self._analyse(picture, tiling.window(area), area, point)
-                z = self.stages.hyper_analyse(y, self._transform_level(point))
-                self._check_finite(y, z)
-                z = self.stages.factorized_symbols(z)
-                symbols = Writer(z, y, self.model.tables, worth, tile_crc(crc, number))
-                area.of(latent, STRIDE)[...] = self.stages.y_hat(
-                    z, self._prior_level(point), symbols
-                )
-                coded.append(CodedTile(*symbols.sections(self.backend), symbols.crc))
-            return bitstream.pack(header, coded), header, latent
-
-    def _analyse(self, picture: framing.Input, window: Area, tile: Area, point) -> np.ndarray:
-        """y (h, w, M) of a tile, from the window around it."""
-        if isinstance(picture, tuple):
-            seen = window.of(picture[0]), window.of(picture[1], 2)
-        else:
-            seen = window.of(picture)
-        y = self.stages.analyse(seen, self._transform_level(point))
-        return tile.within(window).of(y, STRIDE)
+        coder = self._coder(header, point)
+        with memory_for(frame.width, frame.height, header.tile, limits.encoding(self.net.N)):
+            tiles, latent = coder.encode(framing.to_input(image, self.net.stride), worth)
+        return bitstream.pack(header, tiles), coder, latent
 
     def _decode(
-        self, stream: Stream, max_pixels: int | None, wanted: Area, lost: list[Area] | None
+        self,
+        stream: Stream,
+        max_pixels: int | None,
+        region: tuple[int, int, int, int] | None,
+        lost: list[Area] | None,
     ) -> np.ndarray | Planes:
-        """The wanted part of the picture. `lost` takes the tiles that cannot be decoded; without it
-        they raise."""
         header = stream.header
-        point = self._check(header)
-        tiling = self._tiling(header)
-        shown = [tile for tile in tiling.tiles if tile.meets(wanted)]
-        # What the transforms see of other tiles, and so all of those.
-        reach = around([tiling.window(tile) for tile in shown])
-        held = around([tile for tile in tiling.tiles if tile.meets(reach)])
-        limits.check_pixels("stream", *held.shape[::-1], max_pixels)
-        with self._memory(header, limits.decoding(self.net.N), held):
-            latent = self._latent(held)
-            for number, tile in enumerate(tiling.tiles):
-                if tile.meets(held):
-                    try:
-                        y_hat = self._read(stream, number, tile, point)
-                    except CorruptStreamError:
-                        if lost is None:
-                            raise
-                        lost.append(tile)
-                    else:
-                        tile.within(held).of(latent, STRIDE)[...] = y_hat
-            return self._paint(header, tiling, latent, held, wanted, lost or [])
+        coder, wanted = self._coder(header, self._check(header)), part(header, region)
+        held = coder.around(wanted)
+        height, width = held.shape
+        limits.check_pixels("stream", width, height, max_pixels)
+        with memory_for(width, height, header.tile, limits.decoding(self.net.N)):
+            latent = coder.decode(stream.tiles, held, lost)
+            return coder.paint(latent, held, wanted, lost or [])
 
-    def _read(self, stream: Stream, number: int, tile: Area, point) -> np.ndarray:
-        """y_hat (h, w, M) of a tile."""
-        coded = stream.tiles[number]
-        if coded is None:
-            raise CorruptStreamError(f"damaged: expected tile {number}, found other bytes")
-        height, width = (side // self.net.stride for side in tile.shape)
-        shape = (height, width, self.net.factorized_channels)
-        crc = tile_crc(stream.crc, number)
-        symbols = Reader(coded.z, coded.y, shape, self.model.tables, self.backend, crc)
-        y_hat = self.stages.y_hat(symbols.z, self._prior_level(point), symbols)
-        symbols.finish(coded.symbols_crc)
-        return y_hat
-
-    def _paint(self, header, tiling, latent, held, wanted, lost) -> np.ndarray | Planes:
-        """The wanted part of the picture, from the y_hat held; grey where a tile is lost."""
-        level = self._transform_level(self._point(header))
-        canvas = framing.Canvas(header, *wanted.shape)
-        for tile in tiling.tiles:
-            if tile in lost or not tile.meets(wanted):
-                continue
-            window, kept = tiling.window(tile), tile.common(wanted)
-            y_hat = window.within(held).of(latent, STRIDE)
-            if header.planes:
-                pixels = self.stages.synthesise_planes(y_hat, level)
-            else:
-                pixels = (self.stages.synthesise(y_hat, level),)
-            self._check_finite(*pixels)
-            canvas.paint(pixels, kept.within(window), kept.within(wanted))
-        return canvas.picture()
-
-    def _latent(self, area: Area) -> np.ndarray:
-        height, width = area.shape
-        return np.zeros((height // STRIDE, width // STRIDE, self.net.M), np.float32)
-
-    def _tiling(self, header: Header) -> Tiling:
-        return Tiling(header.height, header.width, self.net.stride, header.tile)
-
-    def _point(self, header: Header) -> OperatingPoint:
-        quality = header.quality if self.net.levels else None
-        return operating_point.choose(self.net, quality, header.chroma)
-
-    def _transform_level(self, point: OperatingPoint) -> np.ndarray:
-        return operating_point.level_of(self.net, point.quality, point.chroma)
-
-    def _prior_level(self, point: OperatingPoint) -> Level | None:
-        prior = self.stages.prior
-        return prior and prior.level(*operating_point.steps_of(point))
-
-    def _check_finite(self, *arrays: np.ndarray) -> None:
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise ModelError(
-                f"model {self.model.name}: expected finite values, found NaN or infinity"
-            )
+    def _coder(self, header: Header, point: OperatingPoint) -> TileCoder:
+        return TileCoder(self.model, self.stages, self.backend, header, point)
 
     def _check(self, header: Header) -> OperatingPoint:
         """That this is the model which the file needs; the point at which it was coded."""
@@ -310,31 +219,25 @@ class Codec:
         if header.planes and not net.takes_planes:
             raise CorruptStreamError("expected a picture in RGB or grey, found planes")
         try:
-            return self._point(header)
+            quality = header.quality if net.levels else None
+            return operating_point.choose(net, quality, header.chroma)
         except InputError as error:
             raise CorruptStreamError(str(error)) from error
 
-    @contextlib.contextmanager
-    def _memory(
-        self, header: Header, bytes_per_pixel: int, held: Area | None = None
-    ) -> Iterator[None]:
-        """Refuses a picture that needs more memory than there is, and turns running out of it for
-        all that, NumPy's or the device's, into a LimitError naming the size."""
-        height, width = held.shape if held else (header.height, header.width)
-        limits.check_memory("picture", width, height, bytes_per_pixel, header.tile)
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise LimitError(
-                f"expected a picture that fits this machine's memory, found {width} x {height}"
-            ) from error
 
-
-def tile_crc(crc: int, number: int) -> int:
-    """What the checksum of a tile's symbols starts from: that of the head, and its number."""
-    return zlib.crc32(number.to_bytes(4, "little"), crc)
+@contextlib.contextmanager
+def memory_for(width: int, height: int, tile: int | None, bytes_per_pixel: int) -> Iterator[None]:
+    """Refuses a picture that needs more memory than there is, and turns running out of it for all
+    that, NumPy's or the device's, into a LimitError naming the size."""
+    limits.check_memory("picture", width, height, bytes_per_pixel, tile)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise LimitError(
+            f"expected a picture that fits this machine's memory, found {width} x {height}"
+        ) from error
 
 
 def part(header: Header, region: tuple[int, int, int, int] | None) -> Area:

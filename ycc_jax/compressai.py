@@ -11,7 +11,7 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -55,7 +55,11 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, N
 
 
 def import_checkpoint(
-    path: str | Path, model: str, output: str | Path, name: str | None = None
+    path: str | Path,
+    model: str,
+    output: str | Path,
+    name: str | None = None,
+    calibration: Sequence[np.ndarray] = (),
 ) -> str:
     """Writes a codec model folder from a CompressAI checkpoint, with its weights in float32.
 
@@ -65,6 +69,7 @@ def import_checkpoint(
       model: one of `MODELS`.
       output: the folder to write; see `codec_model.export_model`.
       name: of the codec model; None is that of CompressAI's model.
+      calibration: as of `codec_model.export_model`.
 
     Returns:
       The codec model's hash, hex.
@@ -80,6 +85,7 @@ def import_checkpoint(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = {"library": "CompressAI", "model": model, "file": Path(path).name, "sha256": digest}
     content: dict[str, Any] = {"arguments": arguments, "params": params, "dtype": np.float32}
+    content["calibration"] = calibration
     try:
         return export_model(output, name=name or model, training={"origin": origin}, **content)
     except ValueError as error:
