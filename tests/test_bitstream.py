@@ -517,6 +517,11 @@ def test_partial_takes_what_is_there_of_a_truncated_file():
         assert unpack(data[:length], partial=True).tiles == expected and expected[0] == TILES[0]
 
 
+def test_partial_does_not_take_a_shorter_tile_of_the_same_checksum():
+    cut = forged(pack_head(HEADER), b"\x02\x05")  # two bytes of y are missing
+    assert unpack(cut, partial=True).tiles == [None]
+
+
 def test_partial_ignores_what_follows_and_refuses_a_damaged_head_or_index():
     data = pack(FULL, TILES)
     assert unpack(data + b"\n", partial=True) == unpack(data)
