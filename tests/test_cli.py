@@ -16,48 +16,46 @@ import pytest
 from PIL import Image
 
 from ycc_jax import bitstream, cli, errors, vocabulary
+from ycc_jax.header import Header, Writer, quantize_quality
 from ycc_jax.pictures import files, images, limits
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+WRITER = Writer((0, 1, 0), (0, 10, 2), "cpu")
+
+
+def packed(content, **fields):
+    """A stream in whose y section anything stands."""
+    header = Header(writer=WRITER, **fields)
+    return bitstream.pack(header, [bitstream.CodedTile(b"", content, 0)])
 
 
 class FakeCodec:
     """Stores the pixels; refuses and records what the real one would."""
 
     def encode(self, array, quality=None, chroma=None):
-        header = bitstream.Header(
+        return packed(
+            array.tobytes(),
             width=array.shape[1],
             height=array.shape[0],
             quality=50.0 if quality is None else quality,
-            model_id=7,
             weights_hash=b"fake",
-            symbols_crc=0,
             grey=array.ndim == 2,
         )
-        return bitstream.pack(header, b"", array.tobytes())
 
     def encode_with_picture(self, array, quality=None, chroma=None):
         return self.encode(array, quality, chroma), array
 
     def decode(self, data, max_pixels=vocabulary.DEFAULT_MAX_PIXELS):
-        header, _, y = bitstream.unpack(data, max_pixels)
-        if header.model_id != 7:
-            raise errors.ModelError(f"expected a stream of model 7, found {header.model_id}")
+        header, [tile], _ = bitstream.unpack(data, max_pixels)
+        if header.weights_hash != b"fake":
+            raise errors.ModelError(f"expected a stream of 'fake', found {header.weights_hash}")
         shape = (header.height, header.width) + (() if header.grey else (3,))
-        return np.frombuffer(y, np.uint8).reshape(shape)
+        return np.frombuffer(tile.y, np.uint8).reshape(shape)
 
 
-def stream(width=7, height=5, model_id=8):
+def stream(width=7, height=5, weights_hash=b"else"):
     """A whole stream, of no picture."""
-    header = bitstream.Header(
-        width=width,
-        height=height,
-        quality=50.0,
-        model_id=model_id,
-        weights_hash=b"fake",
-        symbols_crc=0,
-    )
-    return bitstream.pack(header, b"", b"")
+    return packed(b"", width=width, height=height, quality=50.0, weights_hash=weights_hash)
 
 
 @pytest.fixture
@@ -127,8 +125,8 @@ def test_encode_and_decode_give_the_picture_back(folder, ycc, loads):
     code, out, err = ycc("decode", "p.ycc", "-o", "p.tif", "--model", "some")
     assert (code, out) == (0, "") and err.startswith("p.tif: 7 x 5 pixels")
     np.testing.assert_array_equal(images.read("p.tif"), PICTURE)
-    header, _, _ = bitstream.unpack(files.read_bytes("p.ycc"))
-    assert header.quality == bitstream.quantize_quality(33.3)
+    header = bitstream.unpack(files.read_bytes("p.ycc")).header
+    assert header.quality == quantize_quality(33.3)
     assert loads == ["some", "some"]
 
 
@@ -148,7 +146,7 @@ def test_grey_stays_grey(folder, ycc):
 
 def test_verbose_prints_the_header_to_standard_error(folder, ycc):
     code, out, err = ycc("encode", "photo.png", "-v")
-    assert (code, out) == (0, "") and "  model_id: 0007\n" in err and "encode: " in err
+    assert (code, out) == (0, "") and "  weights_hash: 66616b65\n" in err and "encode: " in err
 
 
 def test_standard_input_and_output(folder, monkeypatch, ycc):
@@ -181,7 +179,7 @@ def test_verify_decodes_every_file_and_writes_none(folder, ycc):
     code, out, err = ycc("verify", "other.ycc", "torn.ycc", "a.ycc", "none.ycc")
     lines = err.splitlines()
     assert code == 4 and out == "" and len(lines) == 4
-    assert lines[0].startswith("ycc: error: other.ycc: expected a stream of model 7")
+    assert lines[0].startswith("ycc: error: other.ycc: expected a stream of 'fake'")
     assert lines[1].startswith("ycc: error: torn.ycc: truncated")
     assert lines[2] == "a.ycc: 7 x 5 pixels, whole"
     assert lines[3].startswith("ycc: error: none.ycc: cannot be read")
@@ -313,10 +311,8 @@ def test_refusals_come_before_the_model_and_leave_the_output(folder, ycc, loads,
 
 
 def test_model_errors_exit_4(folder, ycc):
-    other = bitstream.Header(
-        width=7, height=5, quality=50.0, model_id=8, weights_hash=b"fake", symbols_crc=0
-    )
-    files.write_bytes("other.ycc", bitstream.pack(other, b"", PICTURE.tobytes()))
+    other = packed(PICTURE.tobytes(), width=7, height=5, quality=50.0, weights_hash=b"else")
+    files.write_bytes("other.ycc", other)
     for arguments in (
         ["encode", "photo.png", "-m", "missing"],
         ["decode", "photo2.ycc", "-m", "missing"],
@@ -331,7 +327,7 @@ def test_model_errors_exit_4(folder, ycc):
 def test_zero_max_pixels_is_no_limit_but_memory(folder, ycc, loads, monkeypatch):
     assert ycc("decode", "photo2.ycc", "--max-pixels", "0")[0] == 0
     loads.clear()
-    files.write_bytes("huge.ycc", stream(2**32 - 1, 2**32 - 1, model_id=7))
+    files.write_bytes("huge.ycc", stream(2**32 - 1, 2**32 - 1, weights_hash=b"fake"))
     assert os.path.getsize("huge.ycc") < 40
     code, _, err = ycc("decode", "huge.ycc", "--max-pixels", "0")
     assert (code, loads) == (5, [])

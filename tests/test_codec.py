@@ -191,10 +191,10 @@ def test_a_huge_picture_is_refused_before_anything_is_computed(tiny_codec, photo
 def test_symbols_changed_under_a_valid_checksum_are_noticed(tiny_codec, photo):
     """Valid container, other symbols: what a drift of probabilities between machines gives."""
     data = tiny_codec.encode(photo[:64, :64], 80)
-    header, z, y = bitstream.unpack(data)
-    for sections in ((z, y[:-1]), (z, y[:40] + b"\x55" + y[41:]), (z, b""), (z, y + b"\0")):
+    header, [tile], _ = bitstream.unpack(data)
+    for y in (tile.y[:-1], tile.y[:40] + b"\x55" + tile.y[41:], b"", tile.y + b"\0"):
         with pytest.raises(CorruptStreamError):
-            tiny_codec.decode(bitstream.pack(header, *sections))
+            tiny_codec.decode(bitstream.pack(header, [tile._replace(y=y)]))
 
 
 def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, photo):
@@ -214,8 +214,8 @@ def test_drift_of_the_probabilities_is_an_error_not_a_wrong_picture(tiny_codec, 
 
 
 def test_a_header_of_another_colour_is_refused(tiny_codec, photo):
-    header, z, y = bitstream.unpack(tiny_codec.encode(photo[:64, :64]))
-    data = bitstream.pack(dataclasses.replace(header, matrix="bt709"), z, y)
+    header, tiles, _ = bitstream.unpack(tiny_codec.encode(photo[:64, :64]))
+    data = bitstream.pack(dataclasses.replace(header, matrix="bt709"), tiles)
     with pytest.raises(ModelError, match="colour bt709, found bt601"):
         tiny_codec.decode(data)
 

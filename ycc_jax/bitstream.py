@@ -71,17 +71,18 @@ class _Entry(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where things are in a file: its index, the first section, the end of the last one."""
+    """Where things are in a file: the index is behind the head, the sections are behind both."""
 
     header: Header
-    index: int
-    z: int
+    head_bytes: int
+    overhead: int
     z_bytes: int
     y_bytes: int
 
     @property
     def end(self) -> int:
-        return self.z + self.z_bytes + self.y_bytes
+        """Of the last section."""
+        return self.overhead + self.z_bytes + self.y_bytes
 
 
 def pack(header: Header, tiles: Sequence[CodedTile]) -> bytes:
@@ -140,7 +141,7 @@ def unpack(
             )
     check_pixels("stream", header.width, header.height, max_pixels)
     tiles = list(_tiles(data, layout, partial))
-    return Stream(header, tiles, zlib.crc32(memoryview(data)[: layout.index]))
+    return Stream(header, tiles, zlib.crc32(memoryview(data)[: layout.head_bytes]))
 
 
 def info(data: bytes) -> dict:
@@ -181,7 +182,7 @@ def info(data: bytes) -> dict:
         "symbols_crc": f"{first.symbols_crc:08x}" if first and count == 1 else None,
         "z_bytes": layout.z_bytes,
         "y_bytes": layout.y_bytes,
-        "overhead_bytes": layout.z,
+        "overhead_bytes": layout.overhead,
         "file_bytes": len(data),
         "bpp": 8 * len(data) / (header.width * header.height),
     }
@@ -225,8 +226,8 @@ def _index(data: bytes, offset: int, count: int) -> Iterator[_Entry]:
 def _tiles(data: bytes, layout: _Layout, partial: bool = False) -> Iterator[CodedTile | None]:
     """The tiles; None, or unless `partial` an error, in place of one that is not whole."""
     rows, columns = tiles_of(layout.header)
-    end = layout.z
-    for number, entry in enumerate(_index(data, layout.index, rows * columns)):
+    end = layout.overhead
+    for number, entry in enumerate(_index(data, layout.head_bytes, rows * columns)):
         start, y, end = end, end + entry.z_bytes, end + entry.z_bytes + entry.y_bytes
         tile = CodedTile(data[start:y], data[y:end], entry.symbols_crc)
         found = _crc16(tile.z, tile.y)

@@ -40,6 +40,8 @@ def read_varint(data: bytes, offset: int, field: str) -> tuple[int, int]:
     Raises:
       CorruptStreamError: another form, or the end of the data.
     """
+    if offset < len(data) and data[offset] < 0x80:  # most are, and an index may be long
+        return data[offset], offset + 1
     value = 0
     for index in range(5):
         if offset + index >= len(data):
