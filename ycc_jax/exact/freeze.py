@@ -54,7 +54,9 @@ def freeze(
         return {}
     layers = flow.layers(net, params)
     level_tables = _level_tables(net, params)
-    largest = _largest(net, params, layers, level_tables, pictures or drawn_pictures())
+    if not len(pictures):
+        pictures = drawn_pictures()
+    largest = _largest(net, params, layers, level_tables, pictures)
     exponent = {
         name: int(np.floor(np.log2(limit(name) / (HEADROOM * max(value, 2.0**-10)))))
         for name, value in largest.items()
