@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ycc_jax import bitstream, cli, errors, vocabulary
+from ycc_jax import bitstream, cli, errors, model_commands, vocabulary
 from ycc_jax.header import Header, Writer, quantize_quality
 from ycc_jax.pictures import files, images, limits
 
@@ -32,7 +32,7 @@ def packed(content, **fields):
 class FakeCodec:
     """Stores the pixels; refuses and records what the real one would."""
 
-    def encode(self, array, quality=None, chroma=None):
+    def encode(self, array, quality=None, chroma=None, tile=None):
         return packed(
             array.tobytes(),
             width=array.shape[1],
@@ -42,10 +42,10 @@ class FakeCodec:
             grey=array.ndim == 2,
         )
 
-    def encode_with_picture(self, array, quality=None, chroma=None):
-        return self.encode(array, quality, chroma), array
+    def encode_with_picture(self, array, quality=None, chroma=None, tile=None):
+        return self.encode(array, quality, chroma, tile), array
 
-    def decode(self, data, max_pixels=vocabulary.DEFAULT_MAX_PIXELS):
+    def decode(self, data, max_pixels=vocabulary.DEFAULT_MAX_PIXELS, region=None):
         header, [tile], _ = bitstream.unpack(data, max_pixels)
         if header.weights_hash != b"fake":
             raise errors.ModelError(f"expected a stream of 'fake', found {header.weights_hash}")
@@ -480,7 +480,7 @@ def test_names_of_255_bytes(folder, ycc, way, loads):
 
 
 def test_the_error_of_an_import_names_the_folder_that_was_asked_for(folder, ycc, monkeypatch):
-    def no_space(*_):
+    def no_space(*_, **__):
         raise OSError(28, "No space left on device", str(folder / ".new.x7f3/arrays.npz"))
 
     fake = types.ModuleType("ycc_jax.compressai")
@@ -598,7 +598,7 @@ def test_importing_the_command_line_imports_nothing_heavy():
 def test_models_to_import_are_those_that_can_be():
     from ycc_jax.compressai import MODELS
 
-    (choice,) = [p.type for p in cli.import_compressai.params if p.name == "model"]
+    (choice,) = [p.type for p in model_commands.import_compressai.params if p.name == "model"]
     assert set(choice.choices) == set(MODELS)
 
 

@@ -7,7 +7,14 @@ import pytest
 import scipy.stats
 
 from ycc_jax.entropy import factorized, gaussian
-from ycc_jax.entropy.tables import SCALE_TABLE, TOTAL, gaussian_tables, scale_index
+from ycc_jax.entropy.tables import (
+    LOG_MIN,
+    LOG_STEP,
+    SCALE_TABLE,
+    TOTAL,
+    gaussian_tables,
+    scale_index,
+)
 
 
 @pytest.mark.parametrize("scale", [0.11, 0.5, 3.0, 60.0, 256.0])
@@ -35,10 +42,16 @@ def test_gaussian_gradient_is_finite_far_out():
 
 def test_gaussian_index_and_tables_are_those_of_the_scale_table():
     scales = np.exp(np.random.default_rng(0).uniform(np.log(0.05), np.log(600), (20, 50)))
-    scales = np.concatenate([scales.ravel(), SCALE_TABLE, [0, -1, np.inf]]).astype(np.float32)
-    found = jax.jit(gaussian.index)(scales)
+    scales = np.concatenate([scales.ravel(), SCALE_TABLE])
+    exact = (np.log(scales) - LOG_MIN) / LOG_STEP
+    found = jax.jit(gaussian.index)(np.rint(256 * exact).astype(np.int32))
     assert gaussian.SCALES == 1 and found.dtype == np.int32
-    np.testing.assert_array_equal(found, scale_index(scales))
+    # A place is an integer in 1/256 of a step.
+    clear = np.abs(exact - np.floor(exact) - 0.5) > 1 / 256
+    assert clear.mean() > 0.98
+    np.testing.assert_array_equal(found[clear], scale_index(scales)[clear])
+    extremes = np.array([-(2**31), -1, 64 * 256, 2**31 - 129], np.int64).astype(np.int32)
+    assert gaussian.index(extremes).tolist() == [0, 0, 63, 63]
     for field in ("cdf", "length", "offset"):
         expected = getattr(gaussian_tables(), field)
         np.testing.assert_array_equal(getattr(gaussian.coding_tables(), field), expected)

@@ -122,7 +122,7 @@ def test_the_bit_map_adds_up_to_the_file_and_lies_where_the_detail_is(bundled, p
     sections = fields["z_bytes"] + fields["y_bytes"]
     assert bits.sum() / 8 == pytest.approx(sections, rel=0.01, abs=8)
     assert len(data) - 60 < bits.sum() / 8 < len(data)
-    assert bits[:6, 5:9].sum() > 5 * bits[:6, :4].sum()
+    assert bits[:6, 5:9].sum() > 4 * bits[:6, :4].sum()
 
 
 class Coarse:

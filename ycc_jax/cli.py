@@ -144,7 +144,7 @@ def encode(
     if chroma is not None:
         header.quantize_chroma(chroma)
     start = time.perf_counter()
-    picture = _read(source, background, max_pixels or None, tile != "0", **planes)
+    picture = _read(source, background, max_pixels or None, **planes)
     codec = _load(model)
     loaded = time.perf_counter()
     asked = {"quality": quality, "chroma": chroma, "tile": None if tile is None else int(tile)}
@@ -353,13 +353,13 @@ def _load(model: str | None):
     return load(model)
 
 
-def _read(source, background, max_pixels, tiles, *, size, depth, frame, range_, matrix):
+def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix):
     """The picture of a file, as an array, or as planes if that is what the file holds."""
     described = {"matrix": matrix} if matrix else {}
     if range_:
         described["range"] = range_
     # Refused from the header, before the pixels are decoded and the model is loaded.
-    memory = {"bytes_per_pixel": limits.READING if tiles else limits.encoding()}
+    memory = {"bytes_per_pixel": limits.encoding()}
     ending = os.path.splitext(source)[1].lower()
     if background is not None and (size is not None or files.is_planes_file(source)):
         raise InputError(f"{source}: expected --background with a picture, found planes")

@@ -193,7 +193,7 @@ class Codec:
         header = stream.header
         coder, wanted = self._coder(header, self._check(header)), part(header, region)
         held = coder.around(wanted)
-        height, width = held.shape
+        height, width = held.shape if region else (header.height, header.width)
         limits.check_pixels("stream", width, height, max_pixels)
         with memory_for(width, height, header.tile, limits.decoding(self.net.N)):
             latent = coder.decode(stream.tiles, held, lost)
@@ -214,7 +214,7 @@ class Codec:
         # The hash is right, so what is refused from here on was written wrong.
         if not header.planes and (header.matrix, header.range) != net.colours:
             raise CorruptStreamError(
-                f"expected colours {net.colours}, found {(header.matrix, header.range)}"
+                f"expected colours {' '.join(net.colours)}, found {header.matrix} {header.range}"
             )
         if header.planes and not net.takes_planes:
             raise CorruptStreamError("expected a picture in RGB or grey, found planes")

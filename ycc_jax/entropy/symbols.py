@@ -109,7 +109,8 @@ class Reader:
         """
         if self.crc != crc:
             raise CorruptStreamError(
-                f"damaged: expected symbols with the checksum {crc:08x}, found {self.crc:08x}"
+                f"damaged: expected the symbols that the encoder coded, with checksum {crc:08x}, "
+                f"found {self.crc:08x}"
             )
         self._decoder.finish()
 

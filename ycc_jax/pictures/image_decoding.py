@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from ycc_jax.errors import InputError, LimitError, YccError
 from ycc_jax.pictures.image_opening import open_image
-from ycc_jax.pictures.limits import check_memory, check_pixels
+from ycc_jax.pictures.limits import check_memory, check_pixels, default_tile
 
 _ORIENTATION_TAG = 0x0112  # of EXIF; 1 is upright
 _BITS_PER_SAMPLE_TAG = 258  # of TIFF
@@ -42,7 +42,7 @@ def decode_first_frame(
     try:
         image = open_image(name, io.BytesIO(data))
         check_pixels(name, *image.size, max_pixels)
-        check_memory(name, *image.size, bytes_per_pixel)
+        check_memory(name, *image.size, bytes_per_pixel, default_tile(*image.size))
         frames = getattr(image, "n_frames", 1)
         raw_mode = _raw_mode(image)
         deep = _is_deep(image, raw_mode)

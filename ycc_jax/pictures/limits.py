@@ -18,9 +18,9 @@ Measured as below: 11 for a PNG of 8 bits, 28 for one of 16 bits with transparen
 """
 _BUNDLED_CHANNELS = 48
 
-HELD = 24
+HELD = 32
 """Bytes of each padded pixel of a picture in tiles that are held while one tile after the other is
-coded: samples in and out, and y_hat, 5 bytes a pixel at 320 channels."""
+coded: samples in and out, y_hat (5 at 320 channels), and what reading took."""
 
 DEFAULT_TILE = 1024
 MOST_UNTILED = 1 << 22

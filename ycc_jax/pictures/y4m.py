@@ -209,7 +209,8 @@ def _size(name, tag, value):
 
 def _frame_bytes(name, width, height, depth, max_pixels, bytes_per_pixel):
     limits.check_pixels(name, width, height, max_pixels)
-    limits.check_memory(name, width, height, bytes_per_pixel)
+    tile = limits.default_tile(width, height)
+    limits.check_memory(name, width, height, bytes_per_pixel, tile)
     rows, columns = chroma_shape(height, width)
     return sample_dtype(depth).itemsize * (height * width + 2 * rows * columns)
 
