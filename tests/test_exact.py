@@ -204,7 +204,7 @@ def random_model(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_frozen_means_and_tables_are_those_of_the_floats(name, monkeypatch):
-    """Every kind of prior: errors of the mean in widths, tables at most one off."""
+    """Every kind of prior: what errors of the mean cost, and tables at most one off."""
     net, params = random_model(name)
 
     def drawn(*_):
@@ -252,7 +252,9 @@ def test_frozen_means_and_tables_are_those_of_the_floats(name, monkeypatch):
         mean_floats, *scales = (np.asarray(a[0], np.float64) for a in expected)
         width = np.clip(np.min(scales, axis=0), 0.11, 256)
         assert np.abs(scales).max() > 0.2  # not all at the table's end
-        assert np.sqrt(np.mean(((mean / 256 - mean_floats) / width) ** 2)) < 0.03
+        # An error d of a Gaussian's mean costs d^2 / (2 ln 2 scale^2) bits.
+        cost = np.mean(((mean / 256 - mean_floats) / width) ** 2) / (2 * np.log(2))
+        assert cost < 0.003, cost
         if len(scales) == 1:
             away = np.abs(index - scale_index(scales[0]))
             assert away.max() <= 1 and np.mean(away == 0) > 0.9
