@@ -113,7 +113,7 @@ def cli():
 @click.option(
     "--tile",
     type=click.Choice(["0", *map(str, header.TILES)]),
-    help="Side of the tiles in pixels, 0 for none; default: 1024 in pictures of over 4 megapixels.",
+    help="Side of the tiles in pixels, 0 for none; default: 2048 in pictures of over 4 megapixels.",
 )
 @_max_pixels_option
 @click.option("-v", "--verbose", is_flag=True, help="Also print the header and where time went.")

@@ -22,7 +22,7 @@ HELD = 32
 """Bytes of each padded pixel of a picture in tiles that are held while one tile after the other is
 coded: samples in and out, y_hat (5 at 320 channels), and what reading took."""
 
-DEFAULT_TILE = 1024
+DEFAULT_TILE = 2048
 MOST_UNTILED = 1 << 22
 """Padded pixels: larger pictures are coded in tiles by default."""
 
