@@ -9,6 +9,7 @@ last two layers, which therefore take 15.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -292,16 +293,19 @@ def _latents(net, params, pictures) -> Iterator[tuple[np.ndarray, np.ndarray, np
     in turn, at every rate level with chroma weights in turn, at least once a picture."""
     side = net.stride * max(1, min(256, *(min(p.shape[:2]) for p in pictures)) // net.stride)
 
-    @jax.jit
-    def analyse(picture, level):
-        x = net.picture(from_uint8(picture))
-        y = net.apply({"params": params}, x, level, method=net.analyse)
-        return y[0], net.apply({"params": params}, y, level, method=net.hyper_analyse)[0]
-
     for n in range(max(net.levels, len(pictures))):
         at = [n % net.levels if net.levels else 0]
         if net.chroma_weights:
             at.append(n * 3 % len(net.chroma_weights) if n % 2 else n % len(net.chroma_weights))
         level = np.array(at[: len(net.grid)] if net.grid else [0.0], np.float32)
         crop = pad_to_multiple(pictures[n % len(pictures)][:side, :side], net.stride)
-        yield level[: len(net.grid)], *map(np.asarray, analyse(crop[None], level[None]))
+        y, z = _analyse(net, params, crop[None], level[None])
+        yield level[: len(net.grid)], np.asarray(y), np.asarray(z)
+
+
+@partial(jax.jit, static_argnums=0)
+def _analyse(net, params, picture, level):
+    """y (h, w, M) and z (h/4, w/4, N) of uint8 RGB (1, H, W, 3)."""
+    x = net.picture(from_uint8(picture))
+    y = net.apply({"params": params}, x, level, method=net.analyse)
+    return y[0], net.apply({"params": params}, y, level, method=net.hyper_analyse)[0]
