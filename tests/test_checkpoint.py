@@ -249,7 +249,7 @@ def test_a_model_that_was_checked_at_export_is_not_traced_again(copy, monkeypatc
 def rewrite(path, header, arrays):
     """Writes a model whose hash is right."""
     header = {key: value for key, value in header.items() if key != "shapes"}
-    with np.load(copy / "frozen.npz") as file:
+    with np.load(path / "frozen.npz") as file:
         frozen = {f"frozen/{key}": file[key] for key in file.files}
     header["hash"] = codec_model._hash(header["arguments"], {**arrays, **frozen})
     (path / "model.json").write_text(json.dumps(header))

@@ -72,13 +72,13 @@ def freeze(
         frozen["unit"] = _log2_of(width)
     for name in ("z", "seen", "mean"):
         if name in exponent:
-            frozen[f"exponent/{name}"] = np.int32(exponent[name])
+            frozen[f"exponent/{name}"] = np.array(exponent[name], np.int32)
     for name, (kernel, bias) in layers.items():
         of_input, of_output = _tensors(net, name)
         if of_output == "head":
             layer, linear = _head(net, name, kernel, bias, exponent)
             if linear is not None:
-                frozen["exponent/scale"] = np.int32(linear)
+                frozen["exponent/scale"] = np.array(linear, np.int32)
         else:
             level = level_tables.get(name)
             layer, unit = _quantise(
@@ -230,7 +230,7 @@ def _quantise(
         )
     unit = 2.0 ** (fine + of_input)
     integers = scaled.astype(np.int8), _rounded(bias * unit), shift.astype(np.int8)
-    return Layer(*integers, np.int32(limit)), unit
+    return Layer(*integers, np.array(limit, np.int32)), unit
 
 
 def _largest(net, params, layers, level_tables, pictures) -> dict[str, float]:

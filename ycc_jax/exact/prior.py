@@ -50,8 +50,8 @@ class OfNets(NamedTuple):
     """
 
     unit: Multiplier
-    place: Array
-    biases: dict[str, Array]
+    place: Array | np.ndarray
+    biases: dict[str, Any]
 
 
 class Level(NamedTuple):
