@@ -54,9 +54,15 @@ MODELS = {
     "mean_scale": dict(RGB, context="none", density_filters=(3, 3, 3, 3), density_offset=True),
     "minnen_gain": dict(RGB, levels=4, input_offset=0.0),
     "dlec_gain": dict(levels=4, entropy_width=8),
-    "grouped": dict(GROUPED, groups=(1, 2), levels=4, entropy_width=8),
-    "grouped_one_rate": dict(
-        GROUPED, **ONE, phases=4, entropy_width=8, matrix="bt709", color_range="limited"
+    "grouped": dict(GROUPED, levels=4, entropy_width=8),
+    "four_phases": dict(
+        ONE,
+        context="grouped",
+        groups=(),
+        phases=4,
+        entropy_width=8,
+        matrix="bt709",
+        color_range="limited",
     ),
     "asymmetric": dict(levels=4, likelihood="asymmetric_gaussian", entropy_width=8),
     "asymmetric_one_rate": dict(ONE, likelihood="asymmetric_gaussian", layout="six_channel"),
@@ -70,6 +76,7 @@ RANGE = 10
 FILES = {
     "factorized": ("factorized", "rgb", {}),
     "factorized-grey": ("factorized", "grey", {}),
+    "factorized-tiles": ("factorized", "wide", dict(tile=128)),
     "scale": ("scale", "rgb", {}),
     "scale-tiles": ("scale", "wide", dict(tile=64)),
     "mean_scale": ("mean_scale", "rgb", {}),
@@ -80,12 +87,12 @@ FILES = {
     "dlec_gain-q0": ("dlec_gain", "rgb", dict(quality=0)),
     "dlec_gain-q100": ("dlec_gain", "rgb", dict(quality=100)),
     "dlec_gain-planes8": ("dlec_gain", "planes8", dict(quality=71.9)),
-    "dlec_gain-tiles": ("dlec_gain", "wide", dict(quality=61.8, tile=128)),
+    "dlec_gain-tiles": ("dlec_gain", "wide", dict(quality=61.8, tile=64)),
     "grouped-chunk": ("grouped", "rgb", dict(quality=50)),
     "grouped-tiles": ("grouped", "wide", dict(quality=12.34, tile=64)),
     "grouped-plain": ("grouped", "grey", dict(quality=100, worth=float("inf"))),
-    "grouped_one_rate": ("grouped_one_rate", "rgb", {}),
-    "grouped_one_rate-1x1": ("grouped_one_rate", "pixel-grey", {}),
+    "four_phases": ("four_phases", "rgb", {}),
+    "four_phases-1x1": ("four_phases", "pixel-grey", {}),
     "asymmetric": ("asymmetric", "rgb", dict(quality=33.3)),
     "asymmetric_one_rate": ("asymmetric_one_rate", "grey", {}),
     "chroma_grid-least": ("chroma_grid", "rgb", dict(quality=0, chroma=0.025)),
@@ -165,7 +172,9 @@ def write_models() -> None:
                 # As a config in JSON holds them: tuples are lists.
                 arguments = json.loads(json.dumps(dict(MODELS[name], N=4, M=6)))
                 params = parameters(build(**arguments))
-                export_model(FOLDER / "models" / name, name=name, arguments=arguments, params=params)
+                export_model(
+                    FOLDER / "models" / name, name=name, arguments=arguments, params=params
+                )
         imported = FOLDER / "models" / "compressai"
         if not imported.exists():
             with np.load(FOLDER.parent / "reference" / "compressai.npz") as file:
