@@ -4,9 +4,9 @@
     python benchmarks/portability.py ROW --decode OTHER   # and the files of another run's folder
     python benchmarks/portability.py TABLE --rows --python PYTHON [PYTHON ...]
 
-A row encodes photographs with the bundled model at several qualities, decodes the files again, those
-of the other folder, and the golden streams (tests/golden), and says how many did not decode, or to
-other symbols or another y_hat than their encoder's, and how many pixels differ from what the
+A row encodes photographs with the bundled model at several qualities, decodes the files again,
+those of the other folder, and the golden streams (tests/golden), and says how many did not decode,
+or to other symbols or another y_hat than their encoder's, and how many samples differ from what the
 encoder's machine decodes. ROW keeps the files, `files.jsonl` (what was found, file by file; a run
 goes on where it stopped) and `row.json`.
 
@@ -25,6 +25,18 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("own", "before", "golden")
+COLUMNS = ("JAX", "Python", "device", "settings")
+COUNTS = (
+    "own files",
+    "other's",
+    "golden",
+    "failures",
+    "coded alike",
+    "samples off by 1",
+    "by more",
+)
+HEADING = f"| row | {' | '.join(COLUMNS + COUNTS)} |\n|{'---|' * 5}{'--:|' * len(COUNTS)}"
 FAST_MATH = "--xla_cpu_enable_fast_math=true " + " ".join(
     f"--xla_cpu_fast_math_honor_{what}=false" for what in ("nans", "infs", "division", "functions")
 )
@@ -62,7 +74,7 @@ class Log:
             out.write(json.dumps(entry) + "\n")
 
     def summary(self, part):
-        """Files, failures, and pixels that are one step and more than one step off."""
+        """Files, failures, and samples that are one step and more than one step off."""
         of_part = [e for e in self.entries.values() if e["part"] == part]
         return {
             "files": len(of_part),
@@ -70,6 +82,13 @@ class Log:
             "one_step": sum(e.get("one_step", 0) for e in of_part),
             "more": sum(e.get("more", 0) for e in of_part),
         }
+
+    def alike(self, other):
+        """How many files have the symbols that the other row chose for them."""
+        return sum(
+            part == "own" and entry["symbols"] == other.entries.get((part, file), {}).get("symbols")
+            for (part, file), entry in self.entries.items()
+        )
 
 
 def check(codec, data, expected, reference):
@@ -80,6 +99,7 @@ def check(codec, data, expected, reference):
       reference: the picture that the encoder's machine decodes; None: none is known.
     """
     from golden.streams import distances, observed
+
     from ycc_jax.errors import YccError
 
     codec, stages = observed(codec)
@@ -179,10 +199,28 @@ def row(arguments):
     own(codec, folder, log, arguments.images, arguments.qualities)
     if not arguments.no_golden:
         golden(log)
-    found = machine() | {part: log.summary(part) for part in ("own", "before", "golden")}
+    found = machine() | {part: log.summary(part) for part in PARTS}
+    if arguments.decode:
+        found["alike"] = log.alike(Log(arguments.decode))
     (folder / "row.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(folder.name, json.dumps(found), flush=True)
-    return sum(len(found[part]["failures"]) for part in ("own", "before", "golden"))
+    print(line(folder.name, found), flush=True)
+    return sum(len(found[part]["failures"]) for part in PARTS)
+
+
+def line(name, found):
+    """The row in Markdown, under HEADING."""
+    settings = [
+        f"{found['threads']} threads",
+        *found["XLA_FLAGS"].replace("--xla_cpu_", "").split(),
+    ]
+    if found["matmul_precision"] != "default":
+        settings.append(found["matmul_precision"])
+    counts = [str(found[part]["files"]) for part in PARTS]
+    failures = sum(len(found[part]["failures"]) for part in PARTS)
+    off = [f"{found['before'][key]:,}" for key in ("one_step", "more")]
+    cells = [name, found["jax"], found["python"], found["device"], ", ".join(settings)]
+    cells += [*counts, str(failures), str(found.get("alike", "-")), *off]
+    return f"| {' | '.join(cells)} |"
 
 
 def variants(pythons):
@@ -208,6 +246,7 @@ def variants(pythons):
 def table(arguments):
     """All rows, each in a process of its own; 1 if anything failed."""
     failed, former = 0, None
+    print(HEADING, flush=True)
     options = ["--qualities", *map(str, arguments.qualities)]
     options += ["--images", arguments.images] if arguments.images else []
     options += ["--no-golden"] if arguments.no_golden else []

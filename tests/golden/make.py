@@ -16,15 +16,11 @@ import importlib
 import json
 import sys
 import tempfile
-from pathlib import Path
 from unittest import mock
 
 import jax
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-
-from golden.streams import (
+from streams import (
     FOLDER,
     distances,
     golden_codec,
