@@ -5,7 +5,7 @@
           index; for each tile, in raster order:
     1-5     z length, y length: one varint each
     2       CRC-16 of its z section and y section
-    4       CRC-32 of its decoded symbols: tells drift between two machines
+    4       CRC-32 of its decoded symbols: tells a wrong picture
     2     CRC-16 of every byte before it
           sections: of each tile z, then y; the file ends behind the last
 
