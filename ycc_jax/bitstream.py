@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ycc_jax.errors import CorruptStreamError, InputError
 from ycc_jax.head import VERSION, pack_head, read_head
 from ycc_jax.header import LEAST_TILE, Header, tiles_of
-from ycc_jax.pictures.limits import check_pixels
+from ycc_jax.pictures.limits import check_pixels, check_tiles
 from ycc_jax.varint import read_varint, take, varint
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS
 
@@ -110,7 +110,10 @@ def pack(header: Header, tiles: Sequence[CodedTile]) -> bytes:
 
 
 def unpack(
-    data: bytes, max_pixels: int | None = DEFAULT_MAX_PIXELS, partial: bool = False
+    data: bytes,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    partial: bool = False,
+    region: bool = False,
 ) -> Stream:
     """What a file holds; the inverse of `pack`.
 
@@ -123,11 +126,14 @@ def unpack(
         limit.
       partial: take what is whole of a file that is truncated, damaged behind its index, or
         followed by other bytes.
+      region: a part of the picture is wanted, whose pixels the caller counts: accept larger
+        pictures, of at most `max_pixels` / 64^2 tiles.
 
     Raises:
       CorruptStreamError: not a `.ycc` file, another version, one with critical chunks that this
         version does not know; truncated, damaged, or followed by other bytes.
-      LimitError: the picture has more than `max_pixels` pixels with padding.
+      LimitError: the picture has more than `max_pixels` pixels with padding, or more tiles than
+        the memory left can list.
     """
     data = bytes(data)
     layout = _parse(data, max_pixels)
@@ -139,7 +145,10 @@ def unpack(
             raise CorruptStreamError(
                 f"expected chunks that this version knows, found the critical chunk {chunk.name!r}"
             )
-    check_pixels("stream", header.width, header.height, max_pixels)
+    if not region:
+        check_pixels("stream", header.width, header.height, max_pixels)
+    rows, columns = tiles_of(header)
+    check_tiles("stream", rows * columns)
     tiles = list(_tiles(data, layout, partial))
     return Stream(header, tiles, zlib.crc32(memoryview(data)[: layout.head_bytes]))
 

@@ -199,7 +199,7 @@ def decode(source, output, region, partial, model, max_pixels, quiet):
         raise InputError("expected --region or --partial, found both")
     data = files.read_bytes(source, limits.max_file_bytes(max_pixels or None))
     # Before the seconds that the next imports and the model take.
-    head = bitstream.unpack(data, None if region else max_pixels or None, partial).header
+    head = bitstream.unpack(data, max_pixels or None, partial, region is not None).header
     if region is None:
         limits.check_memory(source, head.width, head.height, limits.decoding(), head.tile)
     output = _output(source, output, ".y4m" if head.planes else ".png")

@@ -112,7 +112,7 @@ class Codec:
         data, coder, latent = self._encode(image, quality, chroma, worth, tile)
         header = bitstream.unpack(data, None).header
         with memory_for(header.width, header.height, header.tile, limits.encoding(self.net.N)):
-            return data, coder.paint(latent, coder.tiling.picture, part(header, None), [])
+            return data, coder.paint(latent, coder.tiling.picture, part(header, None), set())
 
     def decode(
         self,
@@ -128,7 +128,8 @@ class Codec:
           max_pixels: larger pictures are refused before anything is allocated; None: no limit.
           region: (x, y, width, height) in pixels: that part of the picture alone, with the very
             samples of the whole. Of a picture in tiles only those around it are decoded, and
-            max_pixels is of them.
+            max_pixels is of them, and of a picture of so many pixels in tiles of 64 is the most
+            tiles that the index may have.
 
         Returns:
           uint8 (H, W, 3), or (H, W) if it was encoded from grey; `Planes` if from planes.
@@ -139,7 +140,7 @@ class Codec:
           LimitError: above max_pixels, or more than this machine's memory holds.
           InputError: a region that is not inside the picture, or of planes not at even positions.
         """
-        stream = bitstream.unpack(data, None if region else max_pixels)
+        stream = bitstream.unpack(data, max_pixels, region=region is not None)
         return self._decode(stream, max_pixels, region, None)
 
     def decode_partial(
@@ -148,14 +149,19 @@ class Codec:
         """As `decode`, of a stream of which parts are damaged or missing.
 
         Returns:
-          The picture, grey where a tile is lost, and what share of its pixels that is, 0 to 1.
+          The picture, grey where a tile is lost, and what share of its pixels that is, 0 up to but
+          not including 1.
 
         Raises:
-          CorruptStreamError: header or index are damaged. All else as `decode`.
+          CorruptStreamError: header or index are damaged, or all tiles are. All else as `decode`.
         """
-        lost: list[Area] = []
+        lost: set[Area] = set()
         stream = bitstream.unpack(data, max_pixels, partial=True)
         picture = self._decode(stream, max_pixels, None, lost)
+        if len(lost) == len(stream.tiles):
+            raise CorruptStreamError(
+                f"damaged: expected a tile that is whole, found none of {len(lost)}"
+            )
         shown = part(stream.header, None)
         areas = [tile.common(shown).shape for tile in lost]
         return picture, sum(h * w for h, w in areas) / (shown.shape[0] * shown.shape[1])
@@ -188,7 +194,7 @@ class Codec:
         stream: Stream,
         max_pixels: int | None,
         region: tuple[int, int, int, int] | None,
-        lost: list[Area] | None,
+        lost: set[Area] | None,
     ) -> np.ndarray | Planes:
         header = stream.header
         coder, wanted = self._coder(header, self._check(header)), part(header, region)
@@ -197,7 +203,7 @@ class Codec:
         limits.check_pixels("stream", width, height, max_pixels)
         with memory_for(width, height, header.tile, limits.decoding(self.net.N)):
             latent = coder.decode(stream.tiles, held, lost)
-            return coder.paint(latent, held, wanted, lost or [])
+            return coder.paint(latent, held, wanted, lost or set())
 
     def _coder(self, header: Header, point: OperatingPoint) -> TileCoder:
         return TileCoder(self.model, self.stages, self.backend, header, point)

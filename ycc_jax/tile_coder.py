@@ -81,7 +81,7 @@ class TileCoder:
         return around([tile for tile in self.tiling.tiles if tile.meets(reach)])
 
     def decode(
-        self, coded: list[CodedTile | None], held: Area, lost: list[Area] | None
+        self, coded: list[CodedTile | None], held: Area, lost: set[Area] | None
     ) -> np.ndarray:
         """y_hat (h, w, M) of an area of whole tiles.
 
@@ -99,11 +99,11 @@ class TileCoder:
             except CorruptStreamError:
                 if lost is None:
                     raise
-                lost.append(tile)
+                lost.add(tile)
         return latent
 
     def paint(
-        self, latent: np.ndarray, held: Area, wanted: Area, lost: list[Area]
+        self, latent: np.ndarray, held: Area, wanted: Area, lost: set[Area]
     ) -> np.ndarray | Planes:
         """The wanted part of the picture, from the y_hat held; grey where a tile is lost."""
         canvas = framing.Canvas(self._header, *wanted.shape)
