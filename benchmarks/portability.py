@@ -209,9 +209,10 @@ def row(arguments):
 
 def line(name, found):
     """The row in Markdown, under HEADING."""
+    flags = found["XLA_FLAGS"].replace(FAST_MATH, "fast_math").replace("--xla_cpu_", "")
     settings = [
-        f"{found['threads']} threads",
-        *found["XLA_FLAGS"].replace("--xla_cpu_", "").split(),
+        f"threads={found['threads']}",
+        *flags.split(),
     ]
     if found["matmul_precision"] != "default":
         settings.append(found["matmul_precision"])
