@@ -557,7 +557,7 @@ def frugal():
     yield
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20_000
+    assert peak < 40_000
 
 
 def test_claimed_lengths_are_not_allocated(frugal):
