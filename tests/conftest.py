@@ -28,6 +28,19 @@ def rng():
     return np.random.default_rng(0)
 
 
+def drawn_parameters(net, seed=0):
+    """Parameters of a model, all drawn at random: initialising takes XLA 20 s, this no time."""
+    from ycc_jax.codec_model import _parameter_shapes, _unflatten
+
+    rng = np.random.default_rng(seed)
+
+    def draw(shape):
+        fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 100
+        return (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
+
+    return _unflatten({key: draw(shape) for key, shape in _parameter_shapes(net).items()})
+
+
 @pytest.fixture(scope="session")
 def photo():
     """A real photograph: uint8 (512, 512, 3) RGB, read-only."""
