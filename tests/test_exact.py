@@ -8,7 +8,8 @@ from conftest import drawn_parameters
 
 from ycc_jax.entropy.tables import LOG_MIN, LOG_STEP, scale_index
 from ycc_jax.exact import fixed_point, prior
-from ycc_jax.exact.freeze import drawn_pictures, freeze
+from ycc_jax.exact.calibration import drawn_pictures
+from ycc_jax.exact.freeze import freeze
 from ycc_jax.exact.layers import (
     NARROW,
     WIDE,
@@ -211,7 +212,7 @@ def test_frozen_means_and_tables_are_those_of_the_floats(name, monkeypatch):
             y, z = rng.uniform(-6, 6, (8, 12, net.M)), rng.integers(-4, 5, (2, 3, net.N))
             yield np.array([rate, 1], np.float32)[: len(net.grid)], y, z
 
-    monkeypatch.setattr("ycc_jax.exact.freeze._latents", drawn)
+    monkeypatch.setattr("ycc_jax.exact.calibration._latents", drawn)
     frozen = freeze(net, params)
     assert all(value.dtype.kind == "i" for value in frozen.values())
     exact = ExactPrior(net, frozen)

@@ -54,6 +54,24 @@ def layers(
     }
 
 
+def tensors(net: HyperpriorModel, name: str) -> tuple[str, str]:
+    """The tensors, by the name of their exponent, that a layer takes and gives."""
+    prefix, _, last = name.rpartition("/")
+    prefix += "/" if prefix else ""
+    end = "features" if net.has_nets else "head"
+    return {
+        "hyper_0": ("z", "hyper_0"),
+        "hyper_1": ("hyper_0", "hyper_1"),
+        "hyper_2": ("hyper_1", end),
+        "context": ("seen", "features"),
+        "channel_context": ("seen", "features"),
+        "spatial_context": ("seen", "features"),
+        "hidden_0": ("features", prefix + "hidden_0"),
+        "hidden_1": (prefix + "hidden_0", prefix + "hidden_1"),
+        "output": (prefix + "hidden_1", "head"),
+    }[last]
+
+
 def _dense(net: HyperpriorModel, params: dict[str, Any]):
     """(prefix of the layers' names, parameters) of each entropy-parameter net."""
     if net.context == "grouped":
