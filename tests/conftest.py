@@ -41,6 +41,24 @@ def drawn_parameters(net, seed=0):
     return _unflatten({key: draw(shape) for key, shape in _parameter_shapes(net).items()})
 
 
+def decoded_latent(codec, data):
+    """y_hat (h, w, M) that a decoder has of a stream without tiles."""
+    from ycc_jax.codec import Codec
+    from ycc_jax.stages import Stages
+
+    class Keeping(Stages):
+        def __init__(self, stages):
+            vars(self).update(vars(stages))
+
+        def y_hat(self, z, level, exchange):
+            self.kept = super().y_hat(z, level, exchange)
+            return self.kept
+
+    stages = Keeping(codec.stages)
+    Codec(codec.model, stages=stages).decode(data)
+    return stages.kept
+
+
 @pytest.fixture(scope="session")
 def photo():
     """A real photograph: uint8 (512, 512, 3) RGB, read-only."""

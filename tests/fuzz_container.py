@@ -14,7 +14,7 @@ from ycc_jax.entropy import range_coder
 from ycc_jax.entropy.tables import gaussian_tables
 from ycc_jax.errors import CorruptStreamError, LimitError, YccError
 from ycc_jax.head import pack_head, read_head
-from ycc_jax.header import Chunk, Header, Writer, tiles_of
+from ycc_jax.header import Chunk, Header, WrittenBy, tiles_of
 from ycc_jax.varint import read_varint, take
 
 MAX_PIXELS = 6 * 64 * 64
@@ -119,7 +119,7 @@ def _range_decoder(data: bytes, rows: slice) -> None:
 def files() -> Iterator[bytes]:
     """Files of made-up symbols."""
     rng = np.random.default_rng(0)
-    writer = Writer.of("0.1.0", "0.10.2", "cpu")
+    writer = WrittenBy.of("0.1.0", "0.10.2", "cpu")
     chunks = (Chunk("eXIf", b"MM\0*"), Chunk("QMAP", b""))
     kinds = (
         dict(width=70, height=130, tile=64, chroma=0.25),

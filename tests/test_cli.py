@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from ycc_jax import bitstream, cli, errors, model_commands, vocabulary
-from ycc_jax.header import Header, Writer, quantize_quality
+from ycc_jax.header import Header, WrittenBy, quantize_quality
 from ycc_jax.pictures import files, images, limits
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-WRITER = Writer((0, 1, 0), (0, 10, 2), "cpu")
+WRITER = WrittenBy((0, 1, 0), (0, 10, 2), "cpu")
 
 
 def packed(content, **fields):

@@ -14,7 +14,7 @@ from ycc_jax.bitstream import CodedTile
 from ycc_jax.cli import main
 from ycc_jax.codec_model import export_model
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
-from ycc_jax.header import Header, Writer
+from ycc_jax.header import Header, WrittenBy
 from ycc_jax.models import build
 from ycc_jax.operating_point import OperatingPoint
 from ycc_jax.pictures import limits, y4m
@@ -24,7 +24,7 @@ from ycc_jax.tile_coder import TileCoder
 
 HEIGHT, WIDTH, TILE = 141, 331, 64
 KINDS = ("rgb", "grey", "planes")
-WRITER = Writer.of("0.1.0", "0.10.2", "cpu")
+WRITER = WrittenBy.of("0.1.0", "0.10.2", "cpu")
 
 
 @pytest.fixture(scope="module")

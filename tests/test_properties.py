@@ -14,7 +14,7 @@ from ycc_jax.entropy.range_coder import Decoder, encode
 from ycc_jax.entropy.tables import TOTAL, CdfTables
 from ycc_jax.errors import CorruptStreamError, YccError
 from ycc_jax.head import MAGIC, VERSION, head_crc, pack_head
-from ycc_jax.header import TILES, Chunk, Header, Writer, tiles_of
+from ycc_jax.header import TILES, Chunk, Header, WrittenBy, tiles_of
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=300)
 
@@ -47,7 +47,7 @@ def headers(draw, chunks=ANCILLARY, max_tiles=40):
         quality=draw(st.integers(0, 51200)) / 512,
         chroma=draw(st.none() | st.integers(-30720, 30720).map(lambda n: 2.0 ** (n / 2048))),
         weights_hash=draw(st.binary(min_size=4, max_size=4)),
-        writer=Writer(
+        writer=WrittenBy(
             draw(versions(15, 127, 31)),
             draw(versions(3, 127, 15)),
             draw(st.sampled_from(vocabulary.DEVICES)),
@@ -131,7 +131,7 @@ def no_checksums():
 
 def test_without_checksums_damage_gets_past_them():
     header = Header(
-        width=1, height=1, quality=0.0, weights_hash=b"hash", writer=Writer.of("0", "0", "cpu")
+        width=1, height=1, quality=0.0, weights_hash=b"hash", writer=WrittenBy.of("0", "0", "cpu")
     )
     data = bytearray(pack(header, [CodedTile(b"z", b"y", 0)]))
     data[-1] ^= 1

@@ -20,8 +20,7 @@ from ycc_jax.codec_model import CodecModel, find_model, load_model
 from ycc_jax.entropy import range_coder
 from ycc_jax.entropy.rdo import BITS_PER_SQUARED_STEP
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
-from ycc_jax.header import Header
-from ycc_jax.header import Writer as WrittenBy
+from ycc_jax.header import Header, WrittenBy
 from ycc_jax.operating_point import OperatingPoint
 from ycc_jax.pictures import framing, limits
 from ycc_jax.pictures.planes import Planes
@@ -110,7 +109,7 @@ class Codec:
     ) -> tuple[bytes, np.ndarray | Planes]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
         data, coder, latent = self._encode(image, quality, chroma, worth, tile)
-        header = bitstream.unpack(data, None).header
+        header = coder.header
         with memory_for(header.width, header.height, header.tile, limits.encoding(self.net.N)):
             return data, coder.paint(latent, coder.tiling.picture, part(header, None), set())
 

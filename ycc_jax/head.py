@@ -29,7 +29,7 @@ from ycc_jax.header import (
     TILES,
     Chunk,
     Header,
-    Writer,
+    WrittenBy,
     quantize_chroma,
     quantize_quality,
 )
@@ -186,7 +186,7 @@ def _read_chunks(data: bytes, offset: int) -> tuple[tuple[Chunk, ...], int]:
     return tuple(chunks), offset
 
 
-def _pack_writer(writer: Writer) -> int:
+def _pack_writer(writer: WrittenBy) -> int:
     parts = (_number("device", writer.device, DEVICES), *writer.jax[::-1], *writer.library[::-1])
     if len(writer.jax) != 3 or len(writer.library) != 3 or min(parts) < 0:
         raise InputError(
@@ -200,7 +200,7 @@ def _pack_writer(writer: Writer) -> int:
     return number
 
 
-def _read_writer(number: int) -> Writer:
+def _read_writer(number: int) -> WrittenBy:
     parts = []
     for bits in _WRITER_BITS:
         parts.append(number & (1 << bits) - 1)
@@ -208,7 +208,7 @@ def _read_writer(number: int) -> Writer:
     device, jax_patch, jax_minor, jax_major, patch, minor, major = parts
     if device >= len(DEVICES):
         raise CorruptStreamError(f"expected a device of at most {len(DEVICES) - 1}, found {device}")
-    return Writer((major, minor, patch), (jax_major, jax_minor, jax_patch), DEVICES[device])
+    return WrittenBy((major, minor, patch), (jax_major, jax_minor, jax_patch), DEVICES[device])
 
 
 def _check_planes(header: Header, error: type[Exception]) -> None:

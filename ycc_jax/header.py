@@ -20,7 +20,7 @@ TILES = tuple(LEAST_TILE << k for k in range(11))
 """Sides that a tile may have, in pixels; the position is the stored exponent."""
 
 
-class Writer(NamedTuple):
+class WrittenBy(NamedTuple):
     """What wrote a file: whoever looks for a difference between two machines starts here.
 
     Attributes:
@@ -34,7 +34,7 @@ class Writer(NamedTuple):
     device: str
 
     @classmethod
-    def of(cls, library: str, jax: str, platform: str) -> "Writer":
+    def of(cls, library: str, jax: str, platform: str) -> "WrittenBy":
         """From versions such as "0.12.0.1" or "0.5.3.dev1" and JAX's name of the platform.
 
         Raises:
@@ -102,7 +102,7 @@ class Header(Frame):
     quality: float
     chroma: float | None = None
     weights_hash: bytes
-    writer: Writer
+    writer: WrittenBy
     tile: int | None = None
     chunks: tuple[Chunk, ...] = ()
 

@@ -182,6 +182,7 @@ class HyperpriorModel(nn.Module):
             self.entropy_width,
             self.steps,
             self.grid if self.level_aware else (),
+            self.has_nets,
         )
         # Its parameters stand beside the transforms'.
         nn.share_scope(self, self.prior)

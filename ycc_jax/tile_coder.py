@@ -35,6 +35,7 @@ class TileCoder:
       point: at which it is coded.
 
     Attributes:
+      header: as above.
       tiling: the picture's.
     """
 
@@ -46,7 +47,7 @@ class TileCoder:
         header: Header,
         point: OperatingPoint,
     ):
-        self._model, self._stages, self._backend, self._header = model, stages, backend, header
+        self._model, self._stages, self._backend, self.header = model, stages, backend, header
         self.tiling = Tiling(header.height, header.width, stages.net.stride, header.tile)
         self._crc = head_crc(header)
         self._level = operating_point.level_of(stages.net, point.quality, point.chroma)
@@ -106,13 +107,13 @@ class TileCoder:
         self, latent: np.ndarray, held: Area, wanted: Area, lost: set[Area]
     ) -> np.ndarray | Planes:
         """The wanted part of the picture, from the y_hat held; grey where a tile is lost."""
-        canvas = framing.Canvas(self._header, *wanted.shape)
+        canvas = framing.Canvas(self.header, *wanted.shape)
         for tile in self.tiling.tiles:
             if tile in lost or not tile.meets(wanted):
                 continue
             window, kept = self.tiling.window(tile), tile.common(wanted)
             y_hat = window.within(held).of(latent, STRIDE)
-            if self._header.planes:
+            if self.header.planes:
                 pixels: tuple[np.ndarray, ...] = self._stages.synthesise_planes(y_hat, self._level)
             else:
                 pixels = (self._stages.synthesise(y_hat, self._level),)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ycc_jax.exact.layers import NARROW, WIDE
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.grouped import Step
 
@@ -24,6 +25,19 @@ Array = Any  # NumPy's or JAX's
 Run = Callable[[str, Array], Array]
 
 HYPER = ("hyper_0", "hyper_1", "hyper_2")
+DENSE = ("hidden_0", "hidden_1", "output")
+
+
+def names(net: HyperpriorModel) -> list[str]:
+    """Of all layers."""
+    found = [*HYPER, *(["context"] if net.context == "autoregressive" else [])]
+    if net.context != "grouped":
+        return found + list(DENSE if net.has_nets else [])
+    for step in net.steps:
+        if not step.phase:
+            contexts = ["channel_context", "spatial_context"][not step.start :]
+            found += [f"group_{step.start}/{name}" for name in (*contexts, *DENSE)]
+    return found
 
 
 def layers(
@@ -45,7 +59,7 @@ def layers(
         for name in ("channel_context", "spatial_context"):
             if name in group:
                 found[prefix + name] = _windows(group[name]["kernel"]), group[name]["bias"]
-        for name in ("hidden_0", "hidden_1", "output"):
+        for name in DENSE:
             layer = group.get("nets", group)[name]
             found[prefix + name] = np.asarray(layer["kernel"])[None], layer["bias"]
     return {
@@ -70,6 +84,11 @@ def tensors(net: HyperpriorModel, name: str) -> tuple[str, str]:
         "hidden_1": (prefix + "hidden_0", prefix + "hidden_1"),
         "output": (prefix + "hidden_1", "head"),
     }[last]
+
+
+def limit(tensor: str) -> int:
+    """The largest activation of a tensor, by its name."""
+    return WIDE if tensor.rpartition("/")[2] in ("hidden_0", "hidden_1", "mean") else NARROW
 
 
 def _dense(net: HyperpriorModel, params: dict[str, Any]):
@@ -138,6 +157,6 @@ def outputs(
     elif net.context == "autoregressive":
         features.append(run("context", seen))
     h = xp.concatenate(features, axis=-1)
-    for name in ("hidden_0", "hidden_1", "output"):
+    for name in DENSE:
         h = run(prefix + name, h)
     return h

@@ -61,8 +61,13 @@ class Proved:
 jax.tree_util.register_dataclass(Proved, ["kernel", "bias", "shift"], ["wide"])
 
 
-def prove(layer: Layer, name: str) -> int:
+def prove(layer: Layer, name: str, level: np.ndarray | None = None) -> int:
     """In how many pieces of its inputs each tap must be summed, from 1.
+
+    Args:
+      layer: the weights.
+      name: of the layer, for messages.
+      level: int32 (*grid, F), what an operating point adds to the bias.
 
     Raises:
       ValueError: no number of pieces makes every sum exact; says which layer and channel.
@@ -71,6 +76,8 @@ def prove(layer: Layer, name: str) -> int:
         raise ValueError(f"layer {name}: expected a limit {NARROW} or {WIDE}, found {layer.limit}")
     weights = np.abs(layer.kernel.astype(np.int64))
     total = weights.sum((0, 1)) * int(layer.limit) + np.abs(layer.bias.astype(np.int64))
+    if level is not None:
+        total += np.abs(level.astype(np.int64)).max(tuple(range(level.ndim - 1)))
     total += (1 << layer.shift.astype(np.int64)) >> 1
     if total.max(initial=0) >= _INT32:
         worst = int(total.argmax())
@@ -87,10 +94,10 @@ def prove(layer: Layer, name: str) -> int:
     raise ValueError(f"layer {name}: expected int8 weights, found a larger one")
 
 
-def proved(layer: Layer, name: str) -> Proved:
-    """The layer as `accumulate` takes it."""
+def proved(layer: Layer, name: str, level: np.ndarray | None = None) -> Proved:
+    """The layer as `accumulate` takes it; arguments and errors of `prove`."""
     taps, inputs, features = layer.kernel.shape
-    pieces = prove(layer, name)
+    pieces = prove(layer, name, level)
     kernel = layer.kernel.astype(np.float32).reshape(taps, pieces, inputs // pieces, features)
     shift = jnp.asarray(layer.shift.astype(np.int32))
     return Proved(jnp.asarray(kernel), jnp.asarray(layer.bias), shift, bool(layer.limit == WIDE))

@@ -17,7 +17,6 @@ from ycc_jax.exact import fixed_point, flow
 from ycc_jax.exact.fixed_point import Multiplier, rounded_shift
 from ycc_jax.exact.layers import (
     NARROW,
-    WIDE,
     Layer,
     Proved,
     accumulate,
@@ -76,16 +75,25 @@ class ExactPrior:
       frozen: what `freeze.freeze` gave.
 
     Raises:
-      ValueError: a layer is missing or cannot be proved to be exact.
+      ValueError: the layers are not the model's, or one cannot be proved to be exact.
     """
 
     def __init__(self, net: HyperpriorModel, frozen: dict[str, np.ndarray]):
         self.net, self.frozen = net, frozen
-        names = sorted(key.removesuffix("/kernel") for key in frozen if key.endswith("/kernel"))
-        self._layers = {
-            name: proved(Layer(*(frozen[f"{name}/{field}"] for field in Layer._fields)), name)
-            for name in names
-        }
+        found = {key.removesuffix("/kernel") for key in frozen if key.endswith("/kernel")}
+        names = flow.names(net)
+        if found != set(names):
+            raise ValueError(
+                f"expected integers of the layers {sorted(names)}, found {sorted(found)}"
+            )
+        self._layers = {}
+        for name in names:
+            layer = Layer(*(frozen[f"{name}/{field}"] for field in Layer._fields))
+            if layer.limit != flow.limit(flow.tensors(net, name)[0]):
+                raise ValueError(
+                    f"layer {name}: expected the limit of its input, found {layer.limit}"
+                )
+            self._layers[name] = proved(layer, name, frozen.get(f"{name}/level"))
         self._hyper = jax.jit(partial(_hyper, net))
         linear = int(frozen.get("exponent/scale", 0))
         self._parameters = jax.jit(partial(_parameters, net, linear), static_argnums=4)
@@ -157,12 +165,11 @@ def _clipped(x: np.ndarray) -> np.ndarray:
 
 def _run(net: HyperpriorModel, layers: dict[str, Proved], biases: Any, name: str, x: Array):
     total = accumulate(layers[name], x, biases.get(name))
-    last = name.rpartition("/")[2]
-    if last == "output" or (last == "hyper_2" and not net.has_nets):
+    _, of_output = flow.tensors(net, name)
+    if of_output == "head":
         return rounded_shift(total, layers[name].shift)
-    limit = WIDE if last in ("hidden_0", "hidden_1") else NARROW
-    activation = requantise(total, layers[name].shift, limit)
-    if last in ("hyper_0", "hyper_1", "hidden_0", "hidden_1"):
+    activation = requantise(total, layers[name].shift, flow.limit(of_output))
+    if of_output != "features":
         return jnp.maximum(activation, 0) if net.hyperprior == "scale" else leaky_relu(activation)
     return activation
 

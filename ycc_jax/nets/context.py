@@ -1,9 +1,9 @@
 """Entropy parameters of y: masked context and 1x1 nets (Minnen et al. 2018, sec. 3 and table 1).
 
 The 5x5 type-A mask leaves 12 taps: two rows above, and two to the left. They are stored as
-(12, M, C), so the mask is the shape of the kernel, and a position's context is one matrix product
-of its 12 * M neighbours: the coder gathers those for one wavefront at a time (`wavefront.py`),
-training slides the same kernel over the whole latent.
+(12, M, C), so the mask is the shape of the kernel. Training slides it over the whole latent; in a
+codec a position's context is one matrix product of its 12 * M neighbours, in integers, gathered for
+one wavefront at a time (`wavefront.py`).
 """
 
 import flax.linen as nn
@@ -30,7 +30,7 @@ class MaskedContext(nn.Module):
 
     @nn.compact
     def __call__(self, y_hat: Array) -> Array:
-        """Latent (B, h, w, M) -> (B, h, w, C); or gathered neighbours (K, 12, M) -> (K, C)."""
+        """Latent (B, h, w, M) -> (B, h, w, C)."""
         shape = (len(TAPS), y_hat.shape[-1], self.features)
         fan_in = nn.initializers.variance_scaling(
             1.0, "fan_in", "normal", in_axis=(0, 1), out_axis=2
@@ -38,8 +38,6 @@ class MaskedContext(nn.Module):
         kernel = self.param("kernel", fan_in, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         kernel = kernel.astype(y_hat.dtype)
-        if y_hat.ndim == 3:
-            return y_hat.reshape(y_hat.shape[0], -1) @ kernel.reshape(-1, self.features) + bias
 
         def conv(taps: Array, pad: list[tuple[int, int]]) -> Array:
             layout = ("NHWC", "HWIO", "NHWC")

@@ -31,6 +31,7 @@ class Prior(nn.Module):
       aware: the grid of levels that the entropy model sees (`level_aware`); () if it sees none.
         With it arcsinh(y) enters the hyper analysis, the context is normalised, and 1x1 nets give
         mean and scale also without a context; docs/model.md has it in one place.
+      has_nets: as of the model.
     """
 
     N: int
@@ -43,6 +44,7 @@ class Prior(nn.Module):
     entropy_width: int
     steps: tuple[Step, ...]
     aware: tuple[int, ...]
+    has_nets: bool
 
     def setup(self):
         N, M, E = self.N, self.M, self.entropy_width
@@ -75,11 +77,6 @@ class Prior(nn.Module):
             # log of each channel's standard deviation before the gain.
             self.log_std = self.param("log_std", nn.initializers.zeros, (M,))
 
-    @property
-    def has_nets(self) -> bool:
-        """Whether 1x1 nets turn the hyper features into mean and scale, or are these features."""
-        return self.context != "none" or bool(self.aware)
-
     def hyper_analyse(self, y: Array) -> Array:
         """y (B, h, w, M) -> z (B, h/4, w/4, N)."""
         if self.hyperprior == "scale":
@@ -94,16 +91,16 @@ class Prior(nn.Module):
         """Mean and scales of y, from hyper features and, with a context, the coded part of y_hat.
 
         Args:
-          hyper: (B, h, w, F); or single positions (K, F). The nets compute in its dtype.
-          y_hat: (B, h, w, M), of the grouped context zero where nothing is coded yet; or the
-            gathered neighbours (K, 12, M). Ignored without a context.
-          level: as in `gain.level_weights`; for single positions B = 1.
+          hyper: (B, h, w, F). The nets compute in its dtype.
+          y_hat: (B, h, w, M), of the grouped context zero where nothing is coded yet. Ignored
+            without a context.
+          level: as in `gain.level_weights`.
           gain: of y at that level, (B, 1, 1, M).
           step: one of `steps`, which matters to the grouped context.
 
         Returns:
-          Mean, then one or two scales, each (B, h, w, m) or (K, m), in float32: of the step's
-          channels, at all positions.
+          Mean, then one or two scales, each (B, h, w, m), in float32: of the step's channels, at
+          all positions.
         """
         if not self.has_nets:
             hyper = widen(hyper)
@@ -111,7 +108,7 @@ class Prior(nn.Module):
             return jnp.zeros_like(hyper), hyper
         if not self.has_nets:
             return split_parameters(hyper, LIKELIHOODS[self.likelihood].SCALES)
-        unit, single = gain, hyper.ndim == 2
+        unit = gain
         if self.aware:
             # The width to be expected from the gain alone.
             unit = gain * jnp.exp(self.log_std)
@@ -119,7 +116,7 @@ class Prior(nn.Module):
             if self.aware:
                 # Comparable channels at every level; 1/4 keeps those small that are drowned by the
                 # quantiser.
-                y_hat = y_hat * jax.lax.rsqrt((unit[:, 0] if single else unit) ** 2 + 0.25)
+                y_hat = y_hat * jax.lax.rsqrt(unit**2 + 0.25)
             y_hat = y_hat.astype(hyper.dtype)
         if self.context == "grouped":
             here = (..., slice(step.start, step.stop))
@@ -129,6 +126,4 @@ class Prior(nn.Module):
         features = [hyper]
         if self.context == "autoregressive":
             features.append(self.context_net(y_hat))
-        if self.aware and single:
-            unit = unit[:, 0, 0]
         return self.entropy_parameters(jnp.concatenate(features, axis=-1), level, unit)
