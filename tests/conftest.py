@@ -41,6 +41,14 @@ def drawn_parameters(net, seed=0):
     return _unflatten({key: draw(shape) for key, shape in _parameter_shapes(net).items()})
 
 
+def scale_index(scale):
+    """Row of the scale table whose logarithm is nearest to that of each scale, in float64."""
+    from ycc_jax.entropy.tables import SCALE_TABLE
+
+    logs = np.log(np.maximum(np.asarray(scale, np.float64), 1e-30))
+    return np.abs(logs[..., None] - np.log(SCALE_TABLE)).argmin(-1)
+
+
 def decoded_latent(codec, data):
     """y_hat (h, w, M) that a decoder has of a stream without tiles."""
     from ycc_jax.codec import Codec

@@ -139,9 +139,10 @@ def test_one_process_encodes_and_another_decodes(tiny_codec, tiny_run, photo, tm
 def test_both_coders_write_the_same_file(tiny_codec, photo):
     other = Codec(tiny_codec.model, backend="tfc")
     picture = photo[:100, :100]
-    data = tiny_codec.encode(picture, 100)
-    assert other.encode(picture, 100) == data
-    np.testing.assert_array_equal(other.decode(data), tiny_codec.decode(data))
+    for tile in (0, 64):
+        data = tiny_codec.encode(picture, 100, tile=tile)
+        assert other.encode(picture, 100, tile=tile) == data
+        np.testing.assert_array_equal(other.decode(data), tiny_codec.decode(data))
 
 
 @pytest.mark.parametrize(

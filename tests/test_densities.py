@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import scale_index
 
 from ycc_jax.entropy import factorized, gaussian
 from ycc_jax.entropy.tables import (
@@ -13,7 +14,6 @@ from ycc_jax.entropy.tables import (
     SCALE_TABLE,
     TOTAL,
     gaussian_tables,
-    scale_index,
 )
 
 

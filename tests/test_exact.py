@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import drawn_parameters
+from conftest import drawn_parameters, scale_index
 
-from ycc_jax.entropy.tables import LOG_MIN, LOG_STEP, scale_index
+from ycc_jax.entropy.tables import LOG_MIN, LOG_STEP
 from ycc_jax.exact import fixed_point, prior
 from ycc_jax.exact.calibration import drawn_pictures
 from ycc_jax.exact.freeze import freeze

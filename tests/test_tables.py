@@ -47,18 +47,6 @@ def test_scale_table():
     np.testing.assert_allclose(np.diff(np.log(table)), tables.LOG_STEP, rtol=1e-10)
 
 
-def test_scale_index_is_the_nearest_logarithm():
-    scales = np.random.default_rng(0).uniform(np.log(0.05), np.log(600), (50, 40))
-    distance = np.abs(scales[..., None] - np.log(tables.SCALE_TABLE))
-    index = tables.scale_index(np.exp(scales))
-    assert index.dtype == np.int32
-    np.testing.assert_array_equal(index, distance.argmin(-1))
-    np.testing.assert_array_equal(tables.scale_index(tables.SCALE_TABLE), np.arange(64))
-    np.testing.assert_array_equal(tables.scale_index([-1.0, 0.0, 1e-30, np.inf]), [0, 0, 0, 63])
-    with pytest.raises(InputError, match="NaN"):
-        tables.scale_index([1.0, np.nan])
-
-
 def test_gaussian_rows_are_symmetric_and_near_the_density(gaussian):
     for row, scale in enumerate(tables.SCALE_TABLE):
         counts = np.diff(gaussian.cdf[row, : gaussian.length[row]])

@@ -6,7 +6,6 @@ import pytest
 from conftest import drawn_parameters
 
 import ycc_jax
-from ycc_jax.codec import Codec
 from ycc_jax.models import build
 from ycc_jax.pictures.tiling import HALO, Area, Tiling
 
@@ -148,11 +147,3 @@ def test_the_checksum_of_symbols_covers_the_header(tiny_codec, photo):
         data = bitstream.pack(dataclasses.replace(header, **change), tiles)
         with pytest.raises(ycc_jax.CorruptStreamError, match="symbols"):
             tiny_codec.decode(data)
-
-
-def test_both_coders_agree_on_tiles(tiny_codec, photo):
-    pytest.importorskip("tensorflow_compression_ops")
-    other = Codec(tiny_codec.model, backend="tfc")
-    data = tiny_codec.encode(photo[:100, :130], 80, tile=64)
-    assert other.encode(photo[:100, :130], 80, tile=64) == data
-    np.testing.assert_array_equal(other.decode(data), tiny_codec.decode(data))

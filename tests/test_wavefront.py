@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from conftest import scale_index
 
 from ycc_jax import wavefront
-from ycc_jax.entropy.tables import scale_index
 from ycc_jax.nets.context import TAPS
 from ycc_jax.operating_point import level_of
 

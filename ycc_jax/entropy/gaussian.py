@@ -50,7 +50,7 @@ def bounded(scale: Array) -> Array:
 def index(place: Array) -> Array:
     """The row of `coding_tables` for each symbol, from its scale's place on the scale table.
 
-    That of the nearest scale: `tables.scale_index`, in integers.
+    That of the scale of `SCALE_TABLE` whose logarithm is nearest, clipped to the table's ends.
 
     Args:
       place: int32, 256 * (log scale - LOG_MIN) / LOG_STEP, below 0 and above the table too.

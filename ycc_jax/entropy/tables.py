@@ -192,28 +192,6 @@ def _price(share, count, step):
     return -step * share / (count + 0.5 * step)
 
 
-def scale_index(scale):
-    """The row of `SCALE_TABLE` whose logarithm is nearest to that of `scale`, clipped to its ends.
-
-    In JAX: `clip(round((log(scale) - LOG_MIN) / LOG_STEP), 0, NUM_SCALES - 1)`.
-
-    Args:
-      scale: float array of any shape: standard deviations. Values below 0.11, zero and negative
-        ones included, have index 0.
-
-    Returns:
-      int32 of the same shape, in [0, 63].
-
-    Raises:
-      InputError: a scale is NaN.
-    """
-    scale = np.asarray(scale, np.float64)
-    if np.isnan(scale).any():
-        raise InputError("scale must be a number, found NaN")
-    position = (np.log(np.maximum(scale, SCALE_TABLE[0])) - LOG_MIN) / LOG_STEP
-    return np.clip(np.round(position), 0, NUM_SCALES - 1).astype(np.int32)
-
-
 def gaussian_tables(scales=SCALE_TABLE):
     """Tables of integers distributed as N(0, scale**2) convolved with U(-1/2, 1/2).
 

@@ -159,7 +159,7 @@ def upsample_chroma(c, siting="center"):
       siting: as in `downsample_chroma`.
 
     Returns:
-      `(..., 2h, 2w, C)`. For a picture of odd size crop it: `padding.crop_to(up, H, W)`.
+      `(..., 2h, 2w, C)`. For a picture of odd size crop it: `up[..., :H, :W, :]`.
 
     Raises:
       ValueError: unknown siting, or fewer than three axes.

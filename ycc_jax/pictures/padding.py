@@ -1,4 +1,4 @@
-"""Padding to the transforms' stride, and its undo.
+"""Padding to the transforms' stride.
 
 Pictures are `(..., H, W, C)`, JAX or NumPy arrays of any dtype; the result is of the same kind.
 Rows and columns are added at the bottom and the right only, so the top left corner stays where it
@@ -38,18 +38,6 @@ def pad_to_multiple(image, multiple):
     xp = np if isinstance(image, np.ndarray) else jnp
     widths = [(0, 0)] * (image.ndim - 3) + [(0, pad_height), (0, pad_width), (0, 0)]
     return xp.pad(image, widths, mode="edge")
-
-
-def crop_to(image, height, width):
-    """The top left `height` x `width` of `image` `(..., H, W, C)`: undoes `pad_to_multiple`.
-
-    Raises:
-      ValueError: fewer than three axes, or the picture is smaller than the size asked for.
-    """
-    found = _size(image)
-    if not (1 <= height <= found[0] and 1 <= width <= found[1]):
-        raise ValueError(f"cannot crop {found[0]}x{found[1]} to {height}x{width}")
-    return image[..., :height, :width, :]
 
 
 def _size(image):
