@@ -75,17 +75,17 @@ class Stages:
         net, prior = self.net, self.prior
         hyper = prior.hyper(z, level)
         if net.context == "autoregressive":
-            every = slice(None)
+            every, (step,) = slice(None), net.steps
 
             def of_wave(*positions):
-                return prior.parameters(*positions, level, net.steps[0])
+                return prior.parameters(*positions, level, step)
 
             def see(y_hat):
                 return prior.seen(y_hat, level, every)
 
             return to_float(wavefront.y_hat(hyper, net.M, of_wave, see, exchange))
         y_hat = np.zeros((*hyper.shape[:2], net.M), np.int32)
-        seen = np.zeros_like(y_hat)
+        seen = np.zeros(y_hat.shape, np.int16)
         for step in net.steps:
             rows, columns = np.nonzero(step.mask(*y_hat.shape[:2]))
             channels = slice(step.start, step.stop)

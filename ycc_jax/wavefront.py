@@ -13,9 +13,10 @@ import numpy as np
 from ycc_jax.exact.fixed_point import dequantise
 from ycc_jax.nets.context import TAPS
 
-# Positions a compiled step takes. One fixed number: every picture size shares one compilation. A
-# 768x512 picture has 16 to a wave.
-POSITIONS = 16
+# Positions that a compiled step takes: every picture size shares these programs. A 768x512 picture
+# has 16 to a wave, and fewer in its corners.
+SIZES = (8, 16)
+POSITIONS = SIZES[-1]
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 # Rows, columns and channels: an index of y. The channels may be a slice.
@@ -44,8 +45,8 @@ def y_hat(
       hyper: hyper features (h, w, F), int32.
       channels: M.
       step: the compiled part, (hyper (K, F), neighbours (K, 12 M)) -> mean, Q8, and table index,
-        int32 (K, M) each, with K = POSITIONS; unused positions are zeros.
-      see: y_hat (n, M) -> what the context sees of it, int32 (n, M).
+        int32 (K, M) each, with K one of SIZES; unused positions are zeros.
+      see: y_hat (n, M) -> what the context sees of it, int16 (n, M).
       exchange: (place of n positions, mean (n, M), index (n, M)) -> symbols (n, M), integers;
         a `Writer` chooses and keeps them, a `Reader` reads them (`entropy/symbols.py`).
 
@@ -55,19 +56,20 @@ def y_hat(
     height, width, features = hyper.shape
     found = np.zeros((height, width, channels), np.int32)
     # Two zero rows above and two zero columns on either side stand beyond the border.
-    seen = np.zeros((height + 2, width + 4, channels), np.int32)
+    seen = np.zeros((height + 2, width + 4, channels), np.int16)
     tap_rows, tap_columns = np.array(TAPS).T
     step_hyper = np.zeros((POSITIONS, features), np.int32)
-    neighbours = np.zeros((POSITIONS, len(TAPS), channels), np.int32)
+    neighbours = np.zeros((POSITIONS, len(TAPS), channels), np.int16)
     for wave_rows, wave_columns in waves(height, width):
         for start in range(0, wave_rows.size, POSITIONS):
             rows = wave_rows[start : start + POSITIONS]
             columns = wave_columns[start : start + POSITIONS]
             n = rows.size
+            size = next(size for size in SIZES if size >= n)
             step_hyper[:n] = hyper[rows, columns]
             neighbours[:n] = seen[rows[:, None] + tap_rows + 2, columns[:, None] + tap_columns + 2]
-            step_hyper[n:], neighbours[n:] = 0, 0
-            parameters = step(step_hyper, neighbours.reshape(POSITIONS, -1))
+            step_hyper[n:size], neighbours[n:size] = 0, 0
+            parameters = step(step_hyper[:size], neighbours[:size].reshape(size, -1))
             mean, index = (a[:n] for a in parameters)
             symbols = exchange((rows, columns, slice(None)), mean, index)
             found[rows, columns] = dequantise(symbols, mean)

@@ -104,7 +104,7 @@ def proved(layer: Layer, name: str, level: np.ndarray | None = None) -> Proved:
 
 
 def accumulate(layer: Proved, x: Array, bias: Array | None = None) -> Array:
-    """Sums of the layer, int32, of activations int32 within its limit.
+    """Sums of the layer, int32, of activations within its limit: int16 or, if it is WIDE, int32.
 
     Args:
       layer: of one tap for x (n, C) or (h, w, C); of 9 or 25 for windows of x (h, w, C), beyond

@@ -141,7 +141,7 @@ class ExactPrior:
         return np.asarray(self._hyper(self._layers, activation))
 
     def seen(self, y_hat: np.ndarray, level: Level, channels: slice) -> np.ndarray:
-        """What the context sees of y_hat, Q8 (..., m): int32 activations of these channels."""
+        """What the context sees of y_hat, Q8 (..., m): int16 activations of these channels."""
         of_channels = Multiplier(*(field[channels] for field in level.seen))
         return _clipped(of_channels.times(np.clip(y_hat, -_MOST_Y, _MOST_Y)))
 
@@ -160,7 +160,7 @@ class ExactPrior:
 
 
 def _clipped(x: np.ndarray) -> np.ndarray:
-    return np.clip(x, -NARROW, NARROW).astype(np.int32)
+    return np.clip(x, -NARROW, NARROW).astype(np.int16)
 
 
 def _run(net: HyperpriorModel, layers: dict[str, Proved], biases: Any, name: str, x: Array):
