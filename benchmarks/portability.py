@@ -139,8 +139,9 @@ def before(codec, folder, log, qualities):
     from PIL import Image
 
     for (part, file), entry in Log(folder).entries.items():
-        quality = float(file.removesuffix(".ycc").rpartition("-")[2])
-        if part != "own" or quality not in qualities or ("before", file) in log.entries:
+        if part != "own" or ("before", file) in log.entries:
+            continue
+        if float(file.removesuffix(".ycc").rpartition("-")[2]) not in qualities:
             continue
         reference = Path(folder, f"{file}.png")
         reference = np.asarray(Image.open(reference)) if reference.exists() else None

@@ -30,7 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.input.resident import pack
-from train.step import init_params, init_state, make_train_chunk, optimizer
+from train.optimizer import optimizer
+from train.step import init_params, init_state, make_train_chunk
 from ycc_jax.models import build
 
 LAMBDA = 0.013

@@ -31,7 +31,8 @@ from train_throughput import products
 
 from configs.common import default
 from configs.dlec_gain_small import get_config
-from train.step import init_params, init_state, make_train_chunk, optimizer
+from train.optimizer import optimizer
+from train.step import init_params, init_state, make_train_chunk
 from ycc_jax.evaluation import rd, run, subject
 from ycc_jax.models import build
 
@@ -41,7 +42,7 @@ CANDIDATES = {
     "N64": {"N": 64},
     "N96": {"N": 96},
     "gdn": {"activation": "gdn"},
-    "shallow": {"transform": "shallow", "N": 64, "activation": "gdn"},
+    "residual": {"transform": "residual"},
 }
 QUALITIES = (0, 30, 60, 90)
 SIDE = 512

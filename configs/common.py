@@ -40,13 +40,16 @@ def default() -> ConfigDict:
     config.loss.balance = 0.0  # a level's loss is weighted by lambda^-balance
 
     config.optim = ConfigDict()
+    config.optim.optimizer = "adam"  # or "muon", of the kernels, and Adam of the rest
     config.optim.learning_rate = 1e-4
+    config.optim.kernel_rate = 4.0  # learning rate of Muon's kernels, relative to the rest
     config.optim.warmup_steps = 100
     config.optim.final_fraction = 0.01  # of the learning rate, at the end of the cosine
     config.optim.clip_norm = 1.0
     config.optim.ema_decay = 0.999
     config.optim.closed_form_start = False  # gains and channel widths; needs linear_shortcut
     config.optim.start_from = ""  # or a codec model: its weights as a start
+    config.optim.start_grows = False  # the model may be larger than that one: the same at the start
     config.optim.shortcut_rate = 0.1  # learning rate of the linear shortcut, relative to the rest
 
     config.data = ConfigDict()

@@ -9,7 +9,8 @@ import pytest
 
 import configs
 from train.check import check_config
-from train.step import init_params, init_state, make_train_step, optimizer
+from train.optimizer import optimizer
+from train.step import init_params, init_state, make_train_step
 from ycc_jax.errors import InputError
 from ycc_jax.models import build
 
@@ -55,7 +56,7 @@ NONE = {"hyperprior": "none", "context": "none", "levels": 0, "level_aware": Fal
     "arguments, message",
     [
         ({"width": 3}, "unknown model arguments \\['width'\\]"),
-        ({"transform": "dct"}, "transform must be one of joint, dlec, shallow, found 'dct'"),
+        ({"transform": "dct"}, "transform must be one of joint, dlec, residual, found 'dct'"),
         (
             {"transform": "joint", "linear_shortcut": True},
             "linear_shortcut expects color_space 'rgb'",

@@ -16,7 +16,8 @@ from train.input.feed import Feed
 from train.input.pictures import open_source
 from train.input.resident import check_device_memory, load_resident, pack, random_crops
 from train.input.training_input import TrainingInput
-from train.step import init_params, init_state, make_train_chunk, make_train_step, optimizer
+from train.optimizer import optimizer
+from train.step import init_params, init_state, make_train_chunk, make_train_step
 from ycc_jax.models import build
 
 crops = jax.jit(random_crops, static_argnums=(3, 4))

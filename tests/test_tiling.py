@@ -15,7 +15,7 @@ TRANSFORMS = {
     "dlec": dict(linear_shortcut=True),
     "six_channel": dict(layout="six_channel"),
     "separate": dict(layout="separate"),
-    "shallow": dict(transform="shallow", linear_shortcut=True),
+    "residual": dict(transform="residual", linear_shortcut=True),
 }
 
 

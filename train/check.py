@@ -13,6 +13,7 @@ from ycc_jax.pictures.files import write_bytes
 CHOICES = {
     "loss.space": ("rgb", "ycbcr"),
     "loss.metric": ("mse", "ms_ssim"),
+    "optim.optimizer": ("adam", "muon"),
     "data.loader": ("memory", "grain", "resident"),
     "train.compute_dtype": ("auto", "float32", "bfloat16"),
 }
@@ -25,6 +26,7 @@ BOUNDS = {
     "optim.clip_norm": (0, None),
     "optim.ema_decay": (0, 1),
     "optim.shortcut_rate": (0, None),
+    "optim.kernel_rate": (0, None),
     "data.batch_size": (1, None),
     "data.workers": (0, None),
     "data.late.step": (0, None),

@@ -18,8 +18,9 @@ from train.checkpoints import Checkpoints
 from train.input.feed import Feed
 from train.input.training_input import TrainingInput
 from train.log import RunLog
+from train.optimizer import optimizer
 from train.start import start_params
-from train.step import blank_state, init_state, make_eval_step, make_train_chunk, optimizer
+from train.step import blank_state, init_state, make_eval_step, make_train_chunk
 from train.stopping import StopRequest
 from train.validation import best_score, validate
 from ycc_jax.codec_model import check_export_path, export_model

@@ -1,5 +1,6 @@
 """The parameters that a run starts with: random, in closed form, or another model's."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +21,10 @@ def start_params(config: Any, model: HyperpriorModel, inputs: TrainingInput) -> 
     """Parameters before the first step, as the section `optim` of the config chooses them."""
     axes = level_axes(model, config.loss)
     if config.optim.start_from:
-        shapes = jax.eval_shape(lambda: init_params(model, 0))
-        return start_from(config.optim.start_from, model, shapes, axes)
+        grows = config.optim.start_grows
+        first = partial(init_params, model, config.train.seed)
+        new = first() if grows else jax.eval_shape(first)
+        return start_from(config.optim.start_from, model, new, axes, grows)
     params = init_params(model, config.train.seed)
     if config.optim.closed_form_start:
         return closed_form(model, params, axes, inputs.sample(32))
@@ -44,16 +47,21 @@ def level_axes(model: HyperpriorModel, loss: Any) -> Axes:
     ), model.chroma_weights or (chroma_weight,)
 
 
-def start_from(name: str, model: HyperpriorModel, params: Any, axes: Axes) -> Any:
+def start_from(
+    name: str, model: HyperpriorModel, params: Any, axes: Axes, grows: bool = False
+) -> Any:
     """Parameters of another codec model, as a start; its gains are carried over to other rates.
 
     Every parameter must be there, at the same path and in the same shape, but for those that the
-    model has for each level (`closed_form.params_at_levels`).
+    model has for each level (`closed_form.params_at_levels`). With `grows` it may also be missing
+    there, or smaller (`grown`).
 
     Args:
       name: folder or bundled name of the codec model.
-      model, params: the new one, and its parameters, of which only shapes and dtypes are used.
+      model, params: the new one, and its initial parameters; unless it grows, only their shapes and
+        dtypes are used.
       axes: of its levels.
+      grows: `optim.start_grows`.
 
     Raises:
       ModelError: no such model.
@@ -74,12 +82,34 @@ def start_from(name: str, model: HyperpriorModel, params: Any, axes: Axes) -> An
     def value(path, new):
         where = jax.tree_util.keystr(path)
         if path not in found:
+            if grows:
+                return new
             raise InputError(f"model {name}: expected parameter {where}, found none")
-        if found[path].shape != new.shape:
+        old = found[path]
+        if old.shape == new.shape:
+            return jnp.asarray(old, new.dtype)
+        if not grows or not fits(old.shape, new.shape):
             raise InputError(
-                f"model {name}: expected parameter {where} of shape {new.shape}, "
-                f"found {found[path].shape}"
+                f"model {name}: expected parameter {where} of shape {new.shape}, found {old.shape}"
             )
-        return jnp.asarray(found[path], new.dtype)
+        return grown(jnp.asarray(old, new.dtype), new)
 
     return jax.tree_util.tree_map_with_path(value, params)
+
+
+def fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    """Whether an array of the old shape fits into one of the new."""
+    return len(old) == len(new) and all(a <= b for a, b in zip(old, new, strict=True))
+
+
+def grown(old: jax.Array, new: jax.Array) -> jax.Array:
+    """A trained parameter inside a larger, initial one: the network computes what it did.
+
+    The old channels come first and take nothing from new ones; new channels take what the initial
+    values say, from all (after Chen et al. 2016, "Net2Net", whose new channels are copies). Axes
+    are (..., in, out).
+    """
+    new = jnp.asarray(new)
+    if new.ndim > 1:
+        new = new.at[..., : old.shape[-1]].set(0)
+    return new.at[tuple(slice(n) for n in old.shape)].set(old)

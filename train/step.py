@@ -16,35 +16,10 @@ from train.input.resident import ResidentPictures, random_crops
 from train.loss import bound
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.gain import chroma_position
-from ycc_jax.nets.lapped import in_shortcut
 from ycc_jax.pictures.color import from_uint8
 
 Array = jax.Array
 State = dict[str, Any]
-
-
-def optimizer(config: Any) -> optax.GradientTransformation:
-    """Clipping to a global norm of `optim.clip_norm`, then Adam on a schedule.
-
-    The learning rate rises linearly from 0 over `optim.warmup_steps`, then falls along a cosine to
-    `optim.final_fraction` of its peak at step `train.steps`.
-
-    The lapped shortcut starts in closed form, nearly right, and high rates need it precise: it
-    moves `optim.shortcut_rate` times as fast as the networks, which start from nothing.
-    """
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=config.optim.learning_rate,
-        warmup_steps=config.optim.warmup_steps,
-        decay_steps=max(config.train.steps, config.optim.warmup_steps + 1),
-        end_value=config.optim.learning_rate * config.optim.final_fraction,
-    )
-
-    return optax.chain(
-        optax.clip_by_global_norm(config.optim.clip_norm),
-        optax.adam(schedule),
-        optax.masked(optax.scale(config.optim.shortcut_rate), in_shortcut),
-    )
 
 
 def init_params(model: HyperpriorModel, seed: int) -> Any:
@@ -73,7 +48,7 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
     a chroma weight, drawn uniformly among those trained (whole levels, not between them). The loss
     is `loss.rate_distortion` with the lambda and chroma weight of each picture; there is no second
     loss and no second optimiser, as other libraries have for quantiles. Its gradient is clipped to
-    a global norm of `optim.clip_norm` and goes to Adam (`optimizer`). Then the moving average `ema`
+    a global norm of `optim.clip_norm` and goes to the optimiser. Then the moving average `ema`
     takes 1 - d of the new parameters, with d = min(optim.ema_decay, (1 + n) / (10 + n)) after n
     steps.
 
@@ -82,7 +57,7 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
 
     Args:
       model: in the compute dtype of the run.
-      tx: `optimizer(config)`.
+      tx: `train.optimizer.optimizer(config)`.
       config: sections loss, optim and train.
 
     Returns:

@@ -8,7 +8,7 @@ from ycc_jax.nets.prior import LIKELIHOODS
 from ycc_jax.vocabulary import RANGES, SUBSAMPLINGS, YCBCR_MATRICES
 
 CHOICES = {
-    "transform": ("joint", "dlec", "shallow"),
+    "transform": ("joint", "dlec", "residual"),
     "layout": LAYOUTS,
     "color_space": ("rgb", "ycbcr"),
     "matrix": YCBCR_MATRICES,
@@ -66,7 +66,7 @@ def check(model: Any) -> None:
         ),
         (
             model.subsampling == "420" and not model.takes_planes,
-            "subsampling '420' expects a transform of planes, 'dlec' or 'shallow', found 'joint'",
+            "subsampling '420' expects a transform of planes, 'dlec' or 'residual', found 'joint'",
         ),
         (
             model.linear_shortcut
@@ -77,8 +77,8 @@ def check(model: Any) -> None:
             f"{model.layout!r}",
         ),
         (
-            model.transform == "shallow" and (model.N < 4 or not model.linear_shortcut),
-            "transform 'shallow' expects linear_shortcut and N of at least 4, found "
+            model.transform == "residual" and (model.N < 2 or not model.linear_shortcut),
+            "transform 'residual' expects linear_shortcut and N of at least 2, found "
             f"{model.linear_shortcut} and {model.N}",
         ),
         (

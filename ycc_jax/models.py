@@ -34,7 +34,7 @@ from ycc_jax.nets.grouped import Step
 from ycc_jax.nets.joint import JointAnalysis, JointSynthesis
 from ycc_jax.nets.layers import computing_in, widen
 from ycc_jax.nets.prior import LIKELIHOODS, Prior
-from ycc_jax.nets.shallow import ShallowAnalysis, ShallowSynthesis
+from ycc_jax.nets.residual import ResidualAnalysis, ResidualSynthesis
 from ycc_jax.pictures import color
 from ycc_jax.rounding import add_noise, round_ste
 
@@ -49,8 +49,8 @@ class HyperpriorModel(nn.Module):
     Attributes:
       N, M: channels of the transforms (and of z), and of y.
       transform: "joint" (three channels through one stack; Minnen et al. 2018) or "dlec" (luma and
-        half-size chroma; Egilmez et al. 2021) in one of its layouts, or "shallow" (the same planes;
-        residual analysis, shallow synthesis).
+        half-size chroma; Egilmez et al. 2021) in one of its layouts, or "residual" (the same, wider
+        at strides 4 and 8, with residual blocks).
       layout: of "dlec": "branched", "six_channel" or "separate" (`nets/dlec.py`).
       color_space: "rgb", or "ycbcr" with `matrix` and `color_range` as in `pictures/color.py`.
       subsampling: of pictures in and out: "444" is RGB (of which all transforms but "joint" resize
@@ -161,9 +161,9 @@ class HyperpriorModel(nn.Module):
             options = (self.activation, self.linear_shortcut, self.layout)
             self.analysis_net = DlecAnalysis(N, M, *options, name="analysis")
             self.synthesis_net = DlecSynthesis(N, *options, name="synthesis")
-        elif self.transform == "shallow":
-            self.analysis_net = ShallowAnalysis(N, M, self.activation, name="analysis")
-            self.synthesis_net = ShallowSynthesis(N, name="synthesis")
+        elif self.transform == "residual":
+            self.analysis_net = ResidualAnalysis(N, M, self.activation, name="analysis")
+            self.synthesis_net = ResidualSynthesis(N, self.activation, name="synthesis")
         else:
             linear = dict(linear_shortcut=self.linear_shortcut)
             self.analysis_net = JointAnalysis(N, M, self.activation, name="analysis", **linear)
