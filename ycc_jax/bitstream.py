@@ -45,6 +45,11 @@ class CodedTile(NamedTuple):
     y: bytes
     symbols_crc: int
 
+    @property
+    def size(self) -> int:
+        """Bytes of both sections."""
+        return len(self.z) + len(self.y)
+
 
 class Stream(NamedTuple):
     """What a file holds.

@@ -115,6 +115,13 @@ def cli():
     type=click.Choice(["0", *map(str, header.TILES)]),
     help="Side of the tiles in pixels, 0 for none; default: 2048 in pictures of over 4 megapixels.",
 )
+@click.option(
+    "--effort",
+    type=click.IntRange(0, 9),
+    default=0,
+    show_default=True,
+    help="Search for a smaller, better file of this very picture: up to minutes a megapixel.",
+)
 @_max_pixels_option
 @click.option("-v", "--verbose", is_flag=True, help="Also print the header and where time went.")
 @_quiet_option
@@ -127,6 +134,7 @@ def encode(
     background,
     verify,
     tile,
+    effort,
     max_pixels,
     verbose,
     quiet,
@@ -148,6 +156,7 @@ def encode(
     codec = _load(model)
     loaded = time.perf_counter()
     asked = {"quality": quality, "chroma": chroma, "tile": None if tile is None else int(tile)}
+    asked |= {"effort": effort, "progress": _Progress(shown=effort and not quiet)}
     if verify:
         data, expected = codec.encode_with_picture(picture, **asked)
         # A codec of its own: nothing that the encoder has compiled or kept.
@@ -314,6 +323,20 @@ def main(arguments=None) -> int:
             return _fail(f"{error.filename}: {error.strerror}" if named else error, 1)
         except (KeyboardInterrupt, click.Abort):
             return 130
+
+
+class _Progress:
+    """One line on a terminal that says how far a search is; nothing elsewhere."""
+
+    def __init__(self, shown: bool):
+        self._shown, self._start = shown and sys.stderr.isatty(), time.perf_counter()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._shown:
+            seconds = time.perf_counter() - self._start
+            left = seconds / done * (total - done)
+            line = f"searching: {done} of {total}, {seconds:.0f} s, {left:.0f} s left"
+            click.echo(f"\r{line:<60}" + "\n" * (done == total), nl=False, err=True)
 
 
 def _output(source: str, output: str | None, ending: str) -> str:

@@ -25,8 +25,9 @@ from ycc_jax.operating_point import OperatingPoint
 from ycc_jax.pictures import framing, limits
 from ycc_jax.pictures.planes import Planes
 from ycc_jax.pictures.tiling import Area
+from ycc_jax.refinement import ITERATIONS
 from ycc_jax.stages import Stages
-from ycc_jax.tile_coder import TileCoder
+from ycc_jax.tile_coder import Progress, TileCoder, ignored
 from ycc_jax.vocabulary import DEFAULT_MAX_PIXELS
 
 
@@ -75,6 +76,8 @@ class Codec:
         chroma: float | None = None,
         worth: float = BITS_PER_SQUARED_STEP,
         tile: int | None = None,
+        effort: int = 0,
+        progress: Progress = ignored,
     ) -> bytes:
         """A picture as a `.ycc` stream.
 
@@ -90,13 +93,17 @@ class Codec:
             `float("inf")` rounds plainly. Every choice decodes.
           tile: side of the tiles in pixels, one of `header.TILES`; 0: none. None: tiles in large
             pictures (`limits.default_tile`).
+          effort: 0 to 9: a search for a smaller and better file of this picture (`refinement.py`),
+            of `refinement.ITERATIONS` at each effort. It changes nothing for who decodes. The same
+            picture and effort give the same file on one machine.
+          progress: called as progress(done, total) after each iteration of the search.
 
         Raises:
-          InputError: another dtype or shape, quality, chroma or tile out of range, or one that the
-            model does not have; planes for a model that codes RGB.
+          InputError: another dtype or shape, quality, chroma, tile or effort out of range, or one
+            that the model does not have; planes for a model that codes RGB.
           LimitError: more than this machine's memory holds.
         """
-        return self._encode(image, quality, chroma, worth, tile)[0]
+        return self._encode(image, quality, chroma, worth, tile, effort, progress)[0]
 
     def encode_with_picture(
         self,
@@ -106,9 +113,12 @@ class Codec:
         chroma: float | None = None,
         worth: float = BITS_PER_SQUARED_STEP,
         tile: int | None = None,
+        effort: int = 0,
+        progress: Progress = ignored,
     ) -> tuple[bytes, np.ndarray | Planes]:
         """`encode`, and the picture that `decode` will return for it, without decoding."""
-        data, coder, latent = self._encode(image, quality, chroma, worth, tile)
+        asked = quality, chroma, worth, tile, effort, progress
+        data, coder, latent = self._encode(image, *asked)
         header = coder.header
         with memory_for(header.width, header.height, header.tile, limits.encoding(self.net.N)):
             return data, coder.paint(latent, coder.tiling.picture, part(header, None), set())
@@ -165,7 +175,11 @@ class Codec:
         areas = [tile.common(shown).shape for tile in lost]
         return picture, sum(h * w for h, w in areas) / (shown.shape[0] * shown.shape[1])
 
-    def _encode(self, image, quality, chroma, worth, tile) -> tuple[bytes, TileCoder, np.ndarray]:
+    def _encode(
+        self, image, quality, chroma, worth, tile, effort, progress
+    ) -> tuple[bytes, TileCoder, np.ndarray]:
+        if effort not in range(len(ITERATIONS)):
+            raise InputError(f"expected an effort from 0 to {len(ITERATIONS) - 1}, found {effort}")
         point = operating_point.choose(self.net, quality, chroma)
         image = image if isinstance(image, Planes) else np.asarray(image)
         frame = framing.describe(image, *self.net.colours)
@@ -184,8 +198,10 @@ class Codec:
             tile=(limits.default_tile(frame.width, frame.height) if tile is None else tile) or None,
         )
         coder = self._coder(header, point)
-        with memory_for(frame.width, frame.height, header.tile, limits.encoding(self.net.N)):
-            tiles, latent = coder.encode(framing.to_input(image, self.net.stride), worth)
+        memory = (limits.refining if effort else limits.encoding)(self.net.N)
+        with memory_for(frame.width, frame.height, header.tile, memory):
+            padded = framing.to_input(image, self.net.stride)
+            tiles, latent = coder.encode(padded, worth, ITERATIONS[effort], progress)
         return bitstream.pack(header, tiles), coder, latent
 
     def _decode(

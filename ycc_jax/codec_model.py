@@ -57,6 +57,8 @@ class CodecModel:
       frozen: the integers of the prior, by name (`exact.prior.ExactPrior`); {} without one.
       hash: SHA-256 over arguments, arrays and integers, hex.
       weights_hash: what a stream's header names, 4 bytes.
+      lambdas: that it was trained for, one a rate level, per unit of MSE on the 0..255 scale; () if
+        it does not say, or was trained for another distortion.
     """
 
     name: str
@@ -66,6 +68,7 @@ class CodecModel:
     frozen: dict[str, np.ndarray]
     hash: str
     weights_hash: bytes
+    lambdas: tuple[float, ...] = ()
 
 
 def export_model(
@@ -242,7 +245,13 @@ def load_model(path: str | Path) -> CodecModel:
             frozen,
             found,
             weights_hash(header),
+            _lambdas(header),
         )
+
+
+def _lambdas(header: dict[str, Any]) -> tuple[float, ...]:
+    loss = header["training"].get("config", {}).get("loss", {})
+    return tuple(map(float, loss["lambdas"])) if loss.get("metric") == "mse" else ()
 
 
 @contextlib.contextmanager

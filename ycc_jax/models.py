@@ -379,6 +379,40 @@ class HyperpriorModel(nn.Module):
         bits = likelihood.bits(y_hat if key is None else y_tilde, mean, *scales)
         return y_hat, bits.sum((1, 2, 3))
 
+    def bits_of(
+        self, y_hat: Array, z_hat: Array, level: Array, finer: Array | float = 1.0
+    ) -> tuple[Array, Array, Array]:
+        """What given latents cost, all taken as they are: neither rounded nor noisy.
+
+        Args:
+          y_hat: (B, h, w, M), what contexts see.
+          z_hat: (B, h/4, w/4, N); of a model without a hyperprior ignored.
+          level: as in `gains`.
+          finer: as if y were quantised with a step that many times finer, and its prior the same.
+
+        Returns:
+          Bits (B,) of y and of z, and the mean of y (B, h, w, M); without a hyperprior the bits of
+          y by its factorized density, 0, and the density's offset.
+        """
+        density = self.prior.density
+        if not self.has_hyperprior:
+            bits_y = density(y_hat).sum((1, 2, 3)) + jnp.log2(finer) * y_hat[0].size
+            return bits_y, jnp.zeros_like(bits_y), jnp.broadcast_to(density.offset, y_hat.shape)
+        hyper, total = self.hyper_synthesise(z_hat, level), jnp.zeros(y_hat.shape[0])
+        means = known = jnp.zeros_like(y_hat)
+        for step in self.steps:
+            here = (..., slice(step.start, step.stop))
+            mask = step.mask(*y_hat.shape[1:3])[..., None]
+            coded = known if self.context == "grouped" else y_hat  # the masked one sees no other
+            mean, *scales = self.parameters(hyper, coded, level, step)
+            bits = LIKELIHOODS[self.likelihood].bits(
+                *(finer * a for a in (y_hat[here], mean, *scales))
+            )
+            total += jnp.where(mask, bits, 0).sum((1, 2, 3))
+            means = means.at[here].set(jnp.where(mask, mean, means[here]))
+            known = known.at[here].set(jnp.where(mask, y_hat[here], known[here]))
+        return total, density(z_hat).sum((1, 2, 3)), means
+
     def surrogates(
         self, latent: Array, key: Array | None, fold: int, offset: Array | float = 0.0
     ) -> tuple[Array, Array]:

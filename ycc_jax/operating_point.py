@@ -6,6 +6,7 @@ decoder sees.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -67,3 +68,17 @@ def level_of(net: HyperpriorModel, quality: float, chroma: float | None = None) 
     if chroma is None or not net.chroma_weights:
         return np.array(position, np.float32)
     return np.array([[*position, chroma_position(chroma, net.chroma_weights)]], np.float32)
+
+
+def lambda_of(lambdas: Sequence[float], level: np.ndarray) -> float | None:
+    """The lambda of a level, between trained ones interpolated as the gains are; None if the model
+    does not say its lambdas.
+
+    Args:
+      lambdas: one a rate, or ().
+      level: of `level_of`.
+    """
+    if not len(lambdas):
+        return None
+    rates = np.arange(len(lambdas))
+    return float(np.exp(np.interp(level.reshape(-1)[0], rates, np.log(lambdas))))

@@ -18,6 +18,7 @@ from ycc_jax.exact.prior import ExactPrior, Level
 from ycc_jax.models import build
 from ycc_jax.pictures.color import from_uint8
 from ycc_jax.pictures.framing import Input
+from ycc_jax.refinement import Refinement
 
 Array = jax.Array
 
@@ -31,6 +32,7 @@ class Stages:
     Attributes:
       net: its `HyperpriorModel`.
       prior: its integer prior; None without a hyperprior.
+      refinement: the search for better latents.
 
     Raises:
       ValueError: arguments that make no model, or integers that are not proved to be exact.
@@ -42,6 +44,7 @@ class Stages:
         self.offset = model.params[net.factorized_density].get("offset", np.float32(0))
         stages = (_analyse, _hyper_analyse, _synthesise, _synthesise_planes)
         params = jax.device_put(model.params)
+        self.refinement = Refinement(net, params)
         self._analyse, self._hyper_analyse, self._synthesise, self._planes = (
             partial(jax.jit(partial(stage, net)), params) for stage in stages
         )

@@ -5,6 +5,7 @@ The prior and the range coder see a tile alone, the transforms the window around
 """
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,14 +16,21 @@ from ycc_jax.entropy.symbols import Reader, Writer
 from ycc_jax.errors import CorruptStreamError, ModelError
 from ycc_jax.head import head_crc
 from ycc_jax.header import Header
-from ycc_jax.operating_point import OperatingPoint
+from ycc_jax.operating_point import DEFAULT_CHROMA, OperatingPoint
 from ycc_jax.pictures import framing
 from ycc_jax.pictures.planes import Planes
 from ycc_jax.pictures.tiling import Area, Tiling, around
+from ycc_jax.refinement import Task
 from ycc_jax.stages import Stages
 
 STRIDE = 16
 """Pixels, down and across, of one position of the latent y."""
+
+Progress = Callable[[int, int], None]
+
+
+def ignored(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 class TileCoder:
@@ -49,31 +57,67 @@ class TileCoder:
     ):
         self._model, self._stages, self._backend, self.header = model, stages, backend, header
         self.tiling = Tiling(header.height, header.width, stages.net.stride, header.tile)
-        self._crc = head_crc(header)
+        self._crc, self._point = head_crc(header), point
         self._level = operating_point.level_of(stages.net, point.quality, point.chroma)
         steps = operating_point.steps_of(point)
         self._prior_level = stages.prior.level(*steps) if stages.prior else None
 
-    def encode(self, picture: framing.Input, worth: float) -> tuple[list[CodedTile], np.ndarray]:
+    def encode(
+        self,
+        picture: framing.Input,
+        worth: float,
+        iterations: int = 0,
+        progress: Progress = ignored,
+    ) -> tuple[list[CodedTile], np.ndarray]:
         """The tiles of a padded picture (`framing.to_input`), and y_hat of it all (h, w, M).
 
         Args:
           worth: of `rdo.quantize`.
+          iterations: of the search for better latents (`refinement.py`).
+          progress: told after each how many there were, and how many there will have been.
         """
         latent = self._latent(self.tiling.picture)
-        coded = []
+        coded, stages = [], self._stages
         for number, tile in enumerate(self.tiling.tiles):
             window = self.tiling.window(tile)
-            y = self._stages.analyse(_seen(picture, window), self._level)
-            y = tile.within(window).of(y, STRIDE)
-            z = self._stages.hyper_analyse(y, self._level)
+            seen = _seen(picture, window)
+            y_around = stages.analyse(seen, self._level)
+            y = tile.within(window).of(y_around, STRIDE)
+            z = stages.hyper_analyse(y, self._level)
             self._check_finite(y, z)
-            z = self._stages.factorized_symbols(z)
-            symbols = Writer(z, y, self._model.tables, worth, self._seed(number))
-            y_hat = self._stages.y_hat(z, self._prior_level, symbols)
-            tile.of(latent, STRIDE)[...] = y_hat
-            coded.append(CodedTile(*symbols.sections(self._backend), symbols.crc))
+            best = self._write(number, y, z, worth)
+            if iterations:
+                task = self._task(seen, y_around, tile.within(window), y, z)
+                told = _among(progress, number, len(self.tiling.tiles), iterations)
+                better = stages.refinement(task, y, z, iterations, told)
+                self._check_finite(*better)
+                found = best, self._write(number, *better, worth)
+                costs = [stages.refinement.cost(task, y_hat, c.size) for c, y_hat in found]
+                best = found[int(np.argmin(costs))]
+            tile.of(latent, STRIDE)[...] = best[1]
+            coded.append(best[0])
         return coded, latent
+
+    def _write(
+        self, number: int, y: np.ndarray, z: np.ndarray, worth: float
+    ) -> tuple[CodedTile, np.ndarray]:
+        """A tile of these latents, not rounded, and its y_hat."""
+        z = self._stages.factorized_symbols(z)
+        symbols = Writer(z, y, self._model.tables, worth, self._seed(number))
+        y_hat = self._stages.y_hat(z, self._prior_level, symbols)
+        return CodedTile(*symbols.sections(self._backend), symbols.crc), y_hat
+
+    def _task(
+        self, seen: framing.Input, y_around: np.ndarray, tile: Area, y: np.ndarray, z: np.ndarray
+    ) -> Task:
+        """The search for the latents of a tile in its window."""
+        chroma = DEFAULT_CHROMA if self._point.chroma is None else self._point.chroma
+        row, column = tile.top // STRIDE, tile.left // STRIDE
+        lmbda = operating_point.lambda_of(self._model.lambdas, self._level)
+        task = Task(seen, np.rint(y_around)[None], row, column, self._level, chroma, lmbda or 0.0)
+        if lmbda:
+            return task
+        return task._replace(lmbda=self._stages.refinement.lmbda(task, y, z))
 
     def around(self, wanted: Area) -> Area:
         """All tiles that the pixels of an area depend on, as one area."""
@@ -151,3 +195,8 @@ def _seen(picture: framing.Input, window: Area) -> framing.Input:
     if isinstance(picture, tuple):
         return window.of(picture[0]), window.of(picture[1], 2)
     return window.of(picture)
+
+
+def _among(progress: Progress, number: int, tiles: int, iterations: int) -> Callable[[int], None]:
+    """The progress of one tile's search as that of all tiles."""
+    return lambda n: progress(number * iterations + n, tiles * iterations)

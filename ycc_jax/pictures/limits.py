@@ -46,6 +46,15 @@ def encoding(channels: int = _BUNDLED_CHANNELS) -> int:
     return 4 * channels + 110
 
 
+def refining(channels: int = _BUNDLED_CHANNELS) -> int:
+    """As `encoding`, of `Codec.encode` with an effort above 0.
+
+    Args:
+      channels: as of `encoding`.
+    """
+    return 3 * encoding(channels)
+
+
 def decoding(channels: int = _BUNDLED_CHANNELS) -> int:
     """As `encoding`, of `Codec.decode`: 281 to 322 with the bundled model, 835 with 192 channels.
 
