@@ -32,12 +32,10 @@ import numpy as np
 from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.errors import InputError, ModelError
 from ycc_jax.exact.freeze import freeze
-from ycc_jax.model_folder import check_export_path, replacing
+from ycc_jax.model_folder import BUNDLED, BUNDLED_DEFAULT, check_export_path, replacing
 from ycc_jax.models import HyperpriorModel, build
 
 FORMAT_VERSION = 2
-BUNDLED = Path(__file__).parent / "bundled"
-BUNDLED_DEFAULT = "dlec_gain_small"
 _FIELDS = ("cdf", "length", "offset")
 _RENAMED = {"alphas": "chroma_weights"}
 # What NumPy, zipfile and json raise on damaged files, beside their own classes.

@@ -1,9 +1,10 @@
-"""`ycc freeze | import-compressai`: codec models on the command line.
+"""`ycc models | freeze | import-compressai`: codec models on the command line.
 
 Imported with every `ycc`, so only click is imported here; what else a command needs it imports
 itself, JAX last.
 """
 
+import json
 import sys
 
 import click
@@ -17,6 +18,33 @@ _images_option = click.option(
     "default: drawn pictures, which do where the model is of common sizes.",
 )
 _MOST_PICTURES = 64
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def models(as_json):
+    """List the bundled models: rates, size, and what they save on the Kodak pictures.
+
+    A BD-rate is how many more bytes a model needs than another codec at equal PSNR of luma;
+    negative is better.
+    """
+    from ycc_jax.model_folder import bundled_models
+
+    found = bundled_models()
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for model in found:
+        default = " (default)" * model["default"]
+        least, most = model["bpp"]
+        click.echo(
+            f"{model['name']}{default}: hash {model['hash'][:8]}, {model['bytes'] / 1e6:.1f} MB"
+        )
+        click.echo(
+            f"  {least:.3f} to {most:.3f} bits per pixel on Kodak; BD-rate in PSNR_Y against"
+        )
+        rates = (f"{name} {rate:+.1f} %" for name, rate in model["bd_rate_psnr_y"].items())
+        click.echo("  " + ", ".join(rates))
 
 
 @click.command()
@@ -85,4 +113,4 @@ def _pictures(folder):
     return [read_picture(path) for path in paths[:: -(-len(paths) // _MOST_PICTURES)]]
 
 
-COMMANDS = (freeze, import_compressai)
+COMMANDS = (models, freeze, import_compressai)

@@ -12,8 +12,32 @@ from pathlib import Path
 
 from ycc_jax.errors import InputError
 
+BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED_DEFAULT = "dlec_gain_small"
 FILES = ("model.json", "arrays.npz", "frozen.npz")
 _ALWAYS = FILES[:2]  # models exported before there was a frozen prior have no more
+
+
+def bundled_models() -> list[dict]:
+    """What there is to say of each bundled model, without reading its arrays.
+
+    Returns:
+      Dicts of name, default (whether it is), hash, bytes, and of `bundled/rates.json`: bpp, lowest
+      and highest mean of the Kodak pictures; bd_rate_psnr_y, percent by codec.
+    """
+    measured = json.loads((BUNDLED / "rates.json").read_text())
+    found = []
+    for path in sorted(path.parent for path in BUNDLED.glob("*/model.json")):
+        found.append(
+            {
+                "name": path.name,
+                "default": path.name == BUNDLED_DEFAULT,
+                "hash": json.loads((path / "model.json").read_text())["hash"],
+                "bytes": sum((path / name).stat().st_size for name in FILES),
+                **measured[path.name],
+            }
+        )
+    return found
 
 
 def check_export_path(path: str | Path) -> Path:

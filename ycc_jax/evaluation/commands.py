@@ -28,6 +28,7 @@ from ycc_jax.pictures import files
     help="Of the model, 0..100, or on the codec's own scale; default: about eight over its range.",
 )
 @click.option("--chroma", type=float, metavar="A", help="Weight of chroma, as of `ycc encode`.")
+@click.option("--effort", type=click.IntRange(0, 9), default=0, help="As of `ycc encode`.")
 @click.option("-o", "--output", required=True, metavar="NAME.json", help="RD file to write.")
 @click.option("--anchor", multiple=True, metavar="FILE", help="RD file to compare with.")
 @click.argument("anchors", nargs=-1, metavar="[FILE...]")
@@ -40,14 +41,16 @@ from ycc_jax.pictures import files
     help="Leave out, and report, pictures of more pixels; 0 for no limit.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, max_pixels, quiet):
+def evaluate(
+    model, codec, images, qualities, chroma, effort, output, anchor, anchors, max_pixels, quiet
+):
     """Encode and decode every picture of a folder, really, at every quality.
 
     Writes the means to NAME.json and each picture to NAME.csv, as it goes; the same command
     continues where it was stopped. Prints the means, and the BD-rate against each anchor FILE.
     """
-    if codec is not None and (model is not None or chroma is not None):
-        raise InputError("expected --codec without --model and --chroma, found both")
+    if codec is not None and (model is not None or chroma is not None or effort):
+        raise InputError("expected --codec without --model, --chroma and --effort, found both")
     if not output.endswith(".json"):
         raise InputError(f"{output}: expected a name in .json")
     files.check_target("-")
@@ -64,7 +67,7 @@ def evaluate(model, codec, images, qualities, chroma, output, anchor, anchors, m
     else:
         from ycc_jax.evaluation.subject import load
 
-        subject = load(model, chroma)
+        subject = load(model, chroma, effort)
     quiet = quiet or sys.stderr is None  # closed
     record = run.evaluate(
         subject, paths, numbers, output, max_pixels=max_pixels or None, quiet=quiet

@@ -18,7 +18,7 @@ from ycc_jax.stages import Stages
 QUALITIES = (0, 15, 30, 45, 60, 75, 90, 100)
 
 
-def load(model: str | None = None, chroma: float | None = None) -> "Model":
+def load(model: str | None = None, chroma: float | None = None, effort: int = 0) -> "Model":
     """The model that `ycc_jax.load` takes, ready to measure.
 
     Raises:
@@ -26,11 +26,11 @@ def load(model: str | None = None, chroma: float | None = None) -> "Model":
       InputError: a chroma that it does not have.
     """
     enable_compilation_cache()
-    return Model(load_codec(model), chroma)
+    return Model(load_codec(model), chroma, effort)
 
 
 class Model:
-    """A codec at one weight of chroma; times one call at a time, so not for several threads.
+    """A codec at one weight of chroma and one effort; times one call at a time, so not for several threads.
 
     Attributes:
       name: of the codec model.
@@ -38,11 +38,11 @@ class Model:
       qualities: measured by default; (None,) of a model with a single rate.
     """
 
-    def __init__(self, codec: Codec, chroma: float | None = None):
+    def __init__(self, codec: Codec, chroma: float | None = None, effort: int = 0):
         self.stopwatch = Stopwatch()
         stages = TimedStages(codec.model, self.stopwatch)
         self.codec = Codec(codec.model, backend=codec.backend, stages=stages)
-        self.chroma = chroma
+        self.chroma, self.effort = chroma, effort
         self.name = codec.model.name
         self.qualities = QUALITIES if codec.net.levels > 1 else (None,)
         device = jax.devices()[0]
@@ -53,6 +53,8 @@ class Model:
             "jax": jax.__version__,
             "device": f"{device.platform}: {device.device_kind}",
         }
+        if effort:
+            self.settings["effort"] = effort
 
     def check(self, quality: float | None) -> None:
         """Raises InputError unless the model has the quality."""
@@ -61,7 +63,7 @@ class Model:
     def encode(self, rgb: np.ndarray, quality: float | None) -> bytes:
         """The picture, uint8 (H, W, 3), as a `.ycc` stream."""
         self.stopwatch.reset()
-        return self.codec.encode(rgb, quality=quality, chroma=self.chroma)
+        return self.codec.encode(rgb, quality, chroma=self.chroma, effort=self.effort)
 
     def decode(self, data: bytes) -> np.ndarray:
         """The picture of such a stream, uint8 (H, W, 3)."""
