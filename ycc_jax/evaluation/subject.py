@@ -30,7 +30,7 @@ def load(model: str | None = None, chroma: float | None = None, effort: int = 0)
 
 
 class Model:
-    """A codec at one weight of chroma and one effort; times one call at a time, so not for several threads.
+    """A codec at one weight of chroma and one effort; times one call at a time: not for threads.
 
     Attributes:
       name: of the codec model.
