@@ -47,8 +47,8 @@ def encoding(channels: int = _BUNDLED_CHANNELS) -> int:
 
 
 def refining(channels: int = _BUNDLED_CHANNELS) -> int:
-    """As `encoding`, of `Codec.encode` with an effort above 0: 577 to 783 with the bundled model, at
-    1024 x 1024 and 768 x 512.
+    """As `encoding`, of `Codec.encode` with an effort above 0: 577 to 783 with the bundled model,
+    at 1024 x 1024 and 768 x 512.
 
     Args:
       channels: as of `encoding`.
