@@ -37,6 +37,9 @@ def default() -> ConfigDict:
     config.loss.chroma_weight = (
         0.25  # of a chroma plane against luma; with model.chroma_weights, of validation
     )
+    # Or one weight a rate level, as the training of the references' joint system had it:
+    # (1, 0.25, 0.1, 0.025) for four. Not with model.chroma_weights, which draw theirs.
+    config.loss.level_chroma_weights = ()
     config.loss.balance = 0.0  # a level's loss is weighted by lambda^-balance
 
     config.optim = ConfigDict()

@@ -101,6 +101,7 @@ def test_a_bad_argument_is_named(arguments, message):
         ("dlec_gain_ms_ssim", "optim", {"closed_form_start": True}, "expects loss.metric 'mse'"),
         ("dlec_gain_420", "loss", {"space": "rgb"}, "'ycbcr' for 4:2:0 planes, found 'rgb'"),
         ("dlec_gain_420", "loss", {"metric": "ms_ssim"}, "of at least 322, for chroma planes"),
+        ("dlec_gain", "loss", {"level_chroma_weights": (1.0, 0.25)}, "for each of 8 levels"),
         ("dlec_gain_ms_ssim", "data", {"crop": 128}, "expects data.crop of at least 161, found"),
         ("dlec", "data", {"crop": 100}, "expected a crop of a multiple of 64, found 100"),
         (

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import drawn_parameters
 
 import train.step
 from configs.smoke import get_config as smoke
@@ -18,10 +19,10 @@ from train.input.training_input import TrainingInput
 from train.loss import distortion, rate_distortion
 from train.optimizer import optimizer
 from train.start import level_axes
-from train.step import init_params, init_state, make_train_step
+from train.step import init_params, init_state, make_eval_step, make_train_step
 from ycc_jax.codec_model import read_header
 from ycc_jax.models import build
-from ycc_jax.nets.closed_form import closed_form
+from ycc_jax.nets.closed_form import closed_form, closed_form_gain
 from ycc_jax.pictures.color import ycbcr_to_rgb
 
 
@@ -41,6 +42,26 @@ def test_a_run_leaves_records_and_a_codec_model(tiny_run, tiny_config):
     np.testing.assert_allclose(last["eval/loss"], np.mean(losses), rtol=1e-6)
     best = read_header(workdir / "best")
     assert best["training"]["score"] == last["eval/loss"] and best["hash"] == header["hash"]
+
+
+def test_each_rate_may_have_its_own_chroma_weight(tiny_config, photo):
+    """Level by level the loss is that of a config with that weight; and so is the start."""
+    config = tiny_config.copy_and_resolve_references().unlock()
+    config.model.update(levels=2, linear_shortcut=True)
+    config.loss.lambdas, config.loss.level_chroma_weights = (0.01, 0.02), (1.0, 0.1)
+    model, batch = build(**config.model.to_dict()), jnp.asarray(photo[None, :64, :64])
+    params = drawn_parameters(model)
+    step = make_eval_step(model, config)
+    found = [step(params, batch, level) for level in (0, 1)]
+    gains = closed_form(model, params, ((0.01, 0.02), (1.0, 0.1)), batch)["gain_y"]["log_gain"]
+    for level, weight in enumerate((1.0, 0.1)):
+        alone = config.copy_and_resolve_references()
+        alone.loss.level_chroma_weights, alone.loss.chroma_weight = (), weight
+        expected = make_eval_step(model, alone)(params, batch, level)
+        np.testing.assert_allclose(found[level]["loss"], expected["loss"], rtol=1e-6)
+        assert abs(found[1 - level]["loss"] - expected["loss"]) > 1e-4
+        expected = closed_form_gain(model.M, ((0.01, 0.02), (weight,)))[level, 0]
+        np.testing.assert_allclose(gains[level], expected, rtol=1e-5)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run, tiny_config, tmp_path, monkeypatch):

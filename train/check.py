@@ -56,6 +56,12 @@ def check_config(config: Any) -> HyperpriorModel:
         raise InputError(f"expected {levels} lambdas, found {len(loss.lambdas)}")
     if not all(isinstance(lmbda, float | int) and lmbda > 0 for lmbda in loss.lambdas):
         raise InputError(f"expected lambdas above 0, found {tuple(loss.lambdas)}")
+    by_level = loss.level_chroma_weights
+    if by_level and (len(by_level) != levels or min(by_level) <= 0 or model.chroma_weights):
+        raise InputError(
+            f"loss.level_chroma_weights expects one above 0 for each of {levels} levels, and no "
+            f"model.chroma_weights, found {tuple(by_level)} and {model.chroma_weights}"
+        )
     for field, (low, high) in BOUNDS.items():
         value = of(config, field)
         if not low <= value <= (value if high is None else high):

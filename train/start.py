@@ -27,6 +27,8 @@ def start_params(config: Any, model: HyperpriorModel, inputs: TrainingInput) -> 
         return start_from(config.optim.start_from, model, new, axes, grows)
     params = init_params(model, config.train.seed)
     if config.optim.closed_form_start:
+        if by_level := tuple(config.loss.level_chroma_weights):
+            axes = axes[0], by_level
         return closed_form(model, params, axes, inputs.sample(32))
     return params
 

@@ -41,6 +41,12 @@ def blank_state(model: HyperpriorModel, tx: optax.GradientTransformation) -> Sta
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
+def level_chroma_weights(loss: Any) -> Array:
+    """The chroma weight of each rate level, (levels,), of a config's section `loss`."""
+    weights = loss.level_chroma_weights or (loss.chroma_weight,) * len(loss.lambdas)
+    return jnp.asarray(weights, jnp.float32)
+
+
 def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, config: Any):
     """One step of a run, for `jax.jit`: (state, batch) -> (state, metrics).
 
@@ -77,7 +83,7 @@ def make_train_step(model: HyperpriorModel, tx: optax.GradientTransformation, co
         x = model.picture(from_uint8(batch))
         # One level a picture: a batch then holds several rates, and its gradient is less noisy.
         rate = jax.random.randint(level_key, (batch.shape[0],), 0, len(config.loss.lambdas))
-        level, chroma_weight = rate[:, None], config.loss.chroma_weight
+        level, chroma_weight = rate[:, None], level_chroma_weights(config.loss)[rate]
         if model.chroma_weights:
             chroma_key = jax.random.fold_in(level_key, 1)
             position = jax.random.randint(chroma_key, rate.shape, 0, len(model.chroma_weights))
@@ -176,7 +182,7 @@ def make_eval_step(model: HyperpriorModel, config: Any):
       to the metrics of `rate_distortion`, float32 scalars by name, means over the batch.
     """
     lambdas = jnp.asarray(config.loss.lambdas, jnp.float32)
-    loss = partial(bound(config.loss), chroma_weight=config.loss.chroma_weight, balance=0.0)
+    loss = partial(bound(config.loss), balance=0.0)
     position = (
         [chroma_position(config.loss.chroma_weight, model.chroma_weights)]
         if model.chroma_weights
@@ -187,6 +193,8 @@ def make_eval_step(model: HyperpriorModel, config: Any):
         x = model.picture(from_uint8(batch))
         levels = jnp.tile(jnp.array([level, *position], jnp.float32), (batch.shape[0], 1))
         out = model.apply({"params": params}, x, levels)
-        return loss(out, x, jnp.full(batch.shape[:1], lambdas[level]))[1]
+        chroma_weight = level_chroma_weights(config.loss)[level]
+        lmbda = jnp.full(batch.shape[:1], lambdas[level])
+        return loss(out, x, lmbda, chroma_weight=chroma_weight)[1]
 
     return eval_step

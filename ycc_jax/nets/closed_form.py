@@ -32,7 +32,7 @@ def closed_form(model: Any, params: Any, axes: Axes, crops: Array) -> Any:
     Args:
       model: a `HyperpriorModel`, level-aware, with the linear shortcut.
       params: its initial parameters.
-      axes: of its levels.
+      axes: of its levels; several chroma weights for a line of as many rates are one a rate.
       crops: uint8 (B, H, W, 3), training crops.
 
     Raises:
@@ -50,6 +50,8 @@ def closed_form(model: Any, params: Any, axes: Axes, crops: Array) -> Any:
     y = model.apply({"params": params}, x, level, method=model.analyse)
     std = jnp.std(y, axis=(0, 1, 2)) + 1e-4
     log_gain = jnp.asarray(closed_form_gain(model.M, axes), jnp.float32)
+    if len(model.grid) == 1 and len(axes[1]) > 1:
+        log_gain = jnp.stack([log_gain[n, n] for n in range(len(axes[0]))])
     log_gain = log_gain.reshape(*model.grid, model.M)
     gain_y = {"log_gain": log_gain, "log_inverse": -log_gain}
     return {**params, "gain_y": gain_y, "log_std": jnp.log(std)}
