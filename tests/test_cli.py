@@ -32,7 +32,7 @@ def packed(content, **fields):
 class FakeCodec:
     """Stores the pixels; refuses and records what the real one would."""
 
-    def encode(self, array, quality=None, chroma=None, tile=None):
+    def encode(self, array, quality=None, chroma=None, tile=None, effort=0, progress=None):
         return packed(
             array.tobytes(),
             width=array.shape[1],
@@ -42,8 +42,8 @@ class FakeCodec:
             grey=array.ndim == 2,
         )
 
-    def encode_with_picture(self, array, quality=None, chroma=None, tile=None):
-        return self.encode(array, quality, chroma, tile), array
+    def encode_with_picture(self, array, quality=None, **asked):
+        return self.encode(array, quality, **asked), array
 
     def decode(self, data, max_pixels=vocabulary.DEFAULT_MAX_PIXELS, region=None):
         header, [tile], _ = bitstream.unpack(data, max_pixels)

@@ -438,7 +438,7 @@ def test_without_a_picture_measured_there_are_no_results(folder, ycc):
         (["--codec", "gif"], "expected a codec of jpeg-420, "),
         (["--codec", "webp", "--model", "bundled"], "expected --codec without --model"),
         (["--codec", "webp", "--effort", "1"], "expected --codec without --model"),
-        (["--codec", "webp", "--chroma", "0.1"], "expected --codec without --model and --chroma"),
+        (["--codec", "webp", "--chroma", "0.1"], "without --model, --chroma and --effort"),
         (["--codec", "webp", "--qualities", "10;20"], "as in 10,30,50, found '10;20'"),
         (["--codec", "jpeg-420", "--qualities", "10,200"], "quality from 0 to 100, found 200"),
         (["--codec", "webp", "--qualities", "nan"], "quality from 0 to 100, found nan"),
