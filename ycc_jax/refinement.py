@@ -107,7 +107,7 @@ class Refinement:
     def lmbda(self, task: Task, y: np.ndarray, z: np.ndarray) -> float:
         """What the model itself trades, of one that does not say it: what a somewhat finer step of
         y costs in bits, over what it saves of the distortion. Training balances the two."""
-        return float(self._lmbda(task, y[None], z[None]))
+        return float(self._lmbda(task, jnp.asarray(y)[None], jnp.asarray(z)[None]))
 
 
 def _apply(net, params, method, *inputs):
@@ -128,8 +128,8 @@ def _distortion(net, params, task: Task, y_hat: Array) -> Array:
     latent = jax.lax.dynamic_update_slice(task.latent, y_hat, (0, task.row, task.column, 0))
     if isinstance(x, tuple):
         pixels, shown = x[0].size, _apply(net, params, net.synthesise_planes, latent, task.level)
-        error = [jnp.mean((a - b) ** 2, (0, 1, 2)) for a, b in zip(x, shown, strict=True)]
-        error = jnp.concatenate(error)
+        planes = [jnp.mean((a - b) ** 2, (0, 1, 2)) for a, b in zip(x, shown, strict=True)]
+        error = jnp.concatenate(planes)
     else:
         pixels, x = x.size // 3, from_uint8(x)
         shown = _apply(net, params, net.synthesise_rgb, latent, task.level)
@@ -140,7 +140,7 @@ def _distortion(net, params, task: Task, y_hat: Array) -> Array:
 
 
 def _lmbda(net, params, task: Task, y: Array, z: Array) -> Array:
-    z_hat, mean = jnp.round(z), _means(net, params, task.level, y, z)
+    z_hat, mean = jnp.round(z), _means(net, params, jnp.asarray(task.level), y, z)
 
     def at(finer: float) -> tuple[Array, Array]:
         y_hat = mean + jnp.round(finer * (y - mean)) / finer
