@@ -38,11 +38,11 @@ from ycc_jax.models import build
 
 # Arguments of the model, beside those of the bundled one; eight rates, one chroma weight.
 CANDIDATES = {
-    "baseline": {},
-    "N64": {"N": 64},
-    "N96": {"N": 96},
-    "gdn": {"activation": "gdn"},
-    "residual": {"transform": "residual"},
+    "baseline": {"transform": "dlec"},
+    "N64": {"transform": "dlec", "N": 64},
+    "N96": {"transform": "dlec", "N": 96},
+    "gdn": {"transform": "dlec", "activation": "gdn"},
+    "residual": {},
 }
 QUALITIES = (0, 30, 60, 90)
 SIDE = 512

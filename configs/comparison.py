@@ -19,7 +19,7 @@ from ycc_jax.errors import InputError
 def get_config(system="dlec_gain"):
     config = small().unlock()
     config.name = f"comparison_{system}"
-    config.model.chroma_weights = ()
+    config.model.transform, config.model.chroma_weights = "dlec", ()
     config.model.levels, config.loss.lambdas = 8, default().loss.lambdas
     config.data.late.step = 0
     config.train.steps = 1200

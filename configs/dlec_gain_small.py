@@ -1,8 +1,8 @@
-"""The first bundled model: a small `dlec_gain` that two CPU cores can train in about an hour.
+"""The bundled model: a small `dlec_gain` that two CPU cores can train.
 
-A narrow DLEC network beside a lapped linear transform that starts in closed form, so that the
-first step already starts from a working transform codec. Its gains are a grid of rates and chroma
-weights.
+DLEC, narrow at stride 2 and wider at 4 and 8 with residual blocks, beside a lapped linear transform that
+starts in closed form, so that the first step already starts from a working transform codec. Its
+gains are a grid of rates and chroma weights.
 
 python -m train.main --config dlec_gain_small --workdir runs/small \\
     --config.data.source=folder:PHOTOGRAPHS
@@ -15,6 +15,7 @@ def get_config():
     config = default()
     config.name = "dlec_gain_small"
     config.model.N = 48
+    config.model.transform = "residual"
     config.model.chroma_weights = (0.025, 0.1, 0.25, 1.0)
     config.model.levels = 10
     config.model.linear_shortcut = True
