@@ -1,8 +1,8 @@
 """The bundled model: a small `dlec_gain` that two CPU cores can train.
 
-DLEC, narrow at stride 2 and wider at 4 and 8 with residual blocks, beside a lapped linear transform that
-starts in closed form, so that the first step already starts from a working transform codec. Its
-gains are a grid of rates and chroma weights.
+DLEC, narrow at stride 2 and wider at 4 and 8 with residual blocks, beside a lapped linear transform
+that starts in closed form, so that the first step already starts from a working transform codec.
+Its gains are a grid of rates and chroma weights.
 
 python -m train.main --config dlec_gain_small --workdir runs/small \\
     --config.data.source=folder:PHOTOGRAPHS

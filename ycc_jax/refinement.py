@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.pictures.color import from_uint8, rgb_to_ycbcr
@@ -151,7 +150,9 @@ def _lmbda(net, params, task: Task, y: Array, z: Array) -> Array:
     return (more - less) / (large - small)
 
 
-def _adam() -> optax.GradientTransformation:
+def _adam() -> Any:
+    import optax  # part of a second, which only a search has to wait for
+
     return optax.scale_by_adam(0.9, 0.95, EPS)
 
 
