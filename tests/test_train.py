@@ -16,11 +16,12 @@ from configs.smoke import get_config as smoke
 from train import loop
 from train.checkpoints import Checkpoints
 from train.input.training_input import TrainingInput
-from train.loss import distortion, rate_distortion
+from train.loss import rate_distortion
 from train.optimizer import optimizer
 from train.start import level_axes
 from train.step import init_params, init_state, make_eval_step, make_train_step
 from ycc_jax.codec_model import read_header
+from ycc_jax.metrics.distortion import distortion
 from ycc_jax.models import build
 from ycc_jax.nets.closed_form import closed_form, closed_form_gain
 from ycc_jax.pictures.color import ycbcr_to_rgb

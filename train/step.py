@@ -168,7 +168,8 @@ def make_eval_step(model: HyperpriorModel, config: Any):
     """What a decoder would get at one rate, for `jax.jit`: (params, batch, level) -> metrics.
 
     Latents are rounded, nothing is random, and levels are not weighted (`loss.balance` is 0). A
-    model with a grid of gains is validated at the chroma weight `loss.chroma_weight`.
+    model with a grid of gains is validated at the chroma weight `loss.chroma_weight`, one with
+    `loss.level_chroma_weights` at each level's own.
 
     Args:
       model: in float32, as codecs compute.

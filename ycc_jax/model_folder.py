@@ -22,8 +22,9 @@ def bundled_models() -> list[dict]:
     """What there is to say of each bundled model, without reading its arrays.
 
     Returns:
-      Dicts of name, default (whether it is), hash, bytes, and of `bundled/rates.json`: bpp, lowest
-      and highest mean of the Kodak pictures; bd_rate_psnr_y, percent by codec.
+      Dicts of name, default (whether it is), hash, bytes, and of `bundled/rates.json`
+      (`benchmarks/bundled_rates.py`): bpp, lowest and highest mean of the Kodak
+      pictures; bd_rate_psnr_y, percent by codec.
     """
     measured = json.loads((BUNDLED / "rates.json").read_text())
     found = []

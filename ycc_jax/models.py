@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from ycc_jax.arguments import check
 from ycc_jax.entropy import factorized
 from ycc_jax.entropy.tables import CdfTables
+from ycc_jax.metrics.distortion import Picture
 from ycc_jax.nets import grouped
 from ycc_jax.nets.dlec import DlecAnalysis, DlecSynthesis
 from ycc_jax.nets.gain import GainUnits
@@ -39,8 +40,6 @@ from ycc_jax.pictures import color
 from ycc_jax.rounding import add_noise, round_ste
 
 Array = jax.Array
-# RGB (B, H, W, 3); or 4:2:0 YCbCr, luma (B, H, W, 1) and chroma (B, H/2, W/2, 2).
-Picture = Array | tuple[Array, Array]
 
 
 class HyperpriorModel(nn.Module):
