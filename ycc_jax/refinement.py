@@ -121,7 +121,7 @@ def _means(net, params, level: Array, y: Array, z: Array) -> Array:
 
 def _distortion(net, params, task: Task, y_hat: Array) -> Array:
     """That of the window times its pixels: of RGB for models that code RGB, else of YCbCr."""
-    x = task.picture
+    x: Any = task.picture
     latent = jax.lax.dynamic_update_slice(task.latent, y_hat, (0, task.row, task.column, 0))
     if isinstance(x, tuple):
         pixels, shown = x[0].size, _apply(net, params, net.synthesise_planes, latent, task.level)

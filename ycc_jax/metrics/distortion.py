@@ -44,11 +44,11 @@ def distortion(
         raise ValueError(f"loss space must be 'rgb' or 'ycbcr', found {space!r}")
     if metric not in ("mse", "ms_ssim"):
         raise ValueError(f"loss metric must be 'mse' or 'ms_ssim', found {metric!r}")
-    if isinstance(x, tuple):
+    if isinstance(x, tuple) or isinstance(x_hat, tuple):
         if space == "rgb":
             raise ValueError("loss space must be 'ycbcr' for 4:2:0 planes, found 'rgb'")
-        by_plane = [of_planes(a, b, metric) for a, b in zip(x, x_hat, strict=True)]
-        by_plane = jnp.concatenate(by_plane, axis=-1)
+        parts = [of_planes(a, b, metric) for a, b in zip(x, x_hat, strict=True)]
+        by_plane = jnp.concatenate(parts, axis=-1)
     elif space == "ycbcr":
         by_plane = of_planes(rgb_to_ycbcr(x), rgb_to_ycbcr(x_hat), metric)
     else:
