@@ -37,12 +37,15 @@ from ycc_jax.evaluation import rd, run, subject
 from ycc_jax.models import build
 
 # Arguments of the model, beside those of the bundled one; eight rates, one chroma weight.
+NARROW = {"widths": (), "level_aware_transform": False, "entropy_width": 160}
+DLEC = NARROW | {"transform": "dlec"}
 CANDIDATES = {
-    "baseline": {"transform": "dlec"},
-    "N64": {"transform": "dlec", "N": 64},
-    "N96": {"transform": "dlec", "N": 96},
-    "gdn": {"transform": "dlec", "activation": "gdn"},
-    "residual": {},
+    "baseline": DLEC,
+    "N64": DLEC | {"N": 64},
+    "N96": DLEC | {"N": 96},
+    "gdn": DLEC | {"activation": "gdn"},
+    "residual": NARROW | {"analysis_blocks": (1, 3), "synthesis_blocks": (1, 3)},
+    "bundled": {},
 }
 QUALITIES = (0, 30, 60, 90)
 SIDE = 512

@@ -13,6 +13,10 @@ def default() -> ConfigDict:
     config.model.N = 192
     config.model.M = 320
     config.model.transform = "dlec"
+    config.model.widths = ()  # of "residual", as are the next three
+    config.model.analysis_blocks = (1, 3)
+    config.model.synthesis_blocks = (1, 3)
+    config.model.level_aware_transform = False
     config.model.layout = "branched"
     config.model.color_space = "ycbcr"
     config.model.matrix = "bt601"

@@ -19,7 +19,13 @@ from ycc_jax.errors import InputError
 def get_config(system="dlec_gain"):
     config = small().unlock()
     config.name = f"comparison_{system}"
-    config.model.transform, config.model.chroma_weights = "dlec", ()
+    config.model.update(
+        transform="dlec",
+        widths=(),
+        level_aware_transform=False,
+        chroma_weights=(),
+        entropy_width=160,
+    )
     config.model.levels, config.loss.lambdas = 8, default().loss.lambdas
     config.data.late.step = 0
     config.train.steps = 1200

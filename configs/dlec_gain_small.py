@@ -1,8 +1,9 @@
-"""The bundled model: a small `dlec_gain` that two CPU cores can train.
+"""The bundled model: a small `dlec_gain` for ordinary CPUs to run, and for one GPU to train.
 
-DLEC, narrow at stride 2 and wider at 4 and 8 with residual blocks, beside a lapped linear transform
-that starts in closed form, so that the first step already starts from a working transform codec.
-Its gains are a grid of rates and chroma weights.
+DLEC, narrow at stride 2 and wider at 4 and 8 with residual blocks that know the level, beside a
+lapped linear transform that starts in closed form, so that the first step already starts from a
+working transform codec. Its gains are a grid of rates and chroma weights. How the bundled weights
+were trained: `benchmarks/timed_training.py`.
 
 python -m train.main --config dlec_gain_small --workdir runs/small \\
     --config.data.source=folder:PHOTOGRAPHS
@@ -16,10 +17,14 @@ def get_config():
     config.name = "dlec_gain_small"
     config.model.N = 48
     config.model.transform = "residual"
+    config.model.widths = (64, 128, 256)
+    config.model.analysis_blocks = (3, 5)
+    config.model.synthesis_blocks = (2, 3)
+    config.model.level_aware_transform = True
     config.model.chroma_weights = (0.025, 0.1, 0.25, 1.0)
     config.model.levels = 10
     config.model.linear_shortcut = True
-    config.model.entropy_width = 160
+    config.model.entropy_width = 192
     config.model.surrogate = "mixed"
     # Two rates below those of the literature: from 0.05 bits per pixel on.
     config.loss.lambdas = (0.0004, 0.0009, *config.loss.lambdas)

@@ -82,6 +82,24 @@ def check(model: Any) -> None:
             f"{model.linear_shortcut} and {model.N}",
         ),
         (
+            model.transform == "residual"
+            and (len(model.widths) not in (0, 3) or min(model.widths, default=2) < 2),
+            f"widths must be three of at least 2 channels, or none, found {model.widths}",
+        ),
+        (
+            any(
+                len(blocks) != 2 or min(blocks) < 0
+                for blocks in (model.analysis_blocks, model.synthesis_blocks)
+            ),
+            "analysis_blocks and synthesis_blocks must be two numbers of at least 0 each, found "
+            f"{model.analysis_blocks} and {model.synthesis_blocks}",
+        ),
+        (
+            model.level_aware_transform and not (model.levels and model.transform == "residual"),
+            "level_aware_transform expects transform 'residual' and gain levels, found "
+            f"{model.transform!r} and levels={model.levels}",
+        ),
+        (
             model.hyperprior == "none" and bool(model.levels or model.context != "none"),
             "hyperprior 'none' expects levels=0 and context 'none', found "
             f"levels={model.levels}, {model.context!r}",

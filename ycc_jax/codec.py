@@ -120,7 +120,7 @@ class Codec:
         asked = quality, chroma, worth, tile, effort, progress
         data, coder, latent = self._encode(image, *asked)
         header = coder.header
-        with memory_for(header.width, header.height, header.tile, limits.encoding(self.net.N)):
+        with memory_for(header.width, header.height, header.tile, limits.encoding(self.net.width)):
             return data, coder.paint(latent, coder.tiling.picture, part(header, None), set())
 
     def decode(
@@ -198,7 +198,7 @@ class Codec:
             tile=(limits.default_tile(frame.width, frame.height) if tile is None else tile) or None,
         )
         coder = self._coder(header, point)
-        memory = (limits.refining if effort else limits.encoding)(self.net.N)
+        memory = (limits.refining if effort else limits.encoding)(self.net.width)
         with memory_for(frame.width, frame.height, header.tile, memory):
             padded = framing.to_input(image, self.net.stride)
             tiles, latent = coder.encode(padded, worth, ITERATIONS[effort], progress)
@@ -216,7 +216,7 @@ class Codec:
         held = coder.around(wanted)
         height, width = held.shape if region else (header.height, header.width)
         limits.check_pixels("stream", width, height, max_pixels)
-        with memory_for(width, height, header.tile, limits.decoding(self.net.N)):
+        with memory_for(width, height, header.tile, limits.decoding(self.net.width)):
             latent = coder.decode(stream.tiles, held, lost)
             return coder.paint(latent, held, wanted, lost or set())
 

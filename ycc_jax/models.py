@@ -49,7 +49,10 @@ class HyperpriorModel(nn.Module):
       N, M: channels of the transforms (and of z), and of y.
       transform: "joint" (three channels through one stack; Minnen et al. 2018) or "dlec" (luma and
         half-size chroma; Egilmez et al. 2021) in one of its layouts, or "residual" (the same, wider
-        at strides 4 and 8, with residual blocks).
+        at strides 4 and 8, with residual blocks: `nets/residual.py`).
+      widths: of "residual": channels at strides 2, 4 and 8; () for N, 1.5 N and 3 N.
+      analysis_blocks, synthesis_blocks: of "residual": residual blocks at strides 4 and 8.
+      level_aware_transform: of "residual": its layers are told the level.
       layout: of "dlec": "branched", "six_channel" or "separate" (`nets/dlec.py`).
       color_space: "rgb", or "ycbcr" with `matrix` and `color_range` as in `pictures/color.py`.
       subsampling: of pictures in and out: "444" is RGB (of which all transforms but "joint" resize
@@ -83,6 +86,10 @@ class HyperpriorModel(nn.Module):
     N: int = 192
     M: int = 320
     transform: str = "dlec"
+    widths: tuple[int, ...] = ()
+    analysis_blocks: tuple[int, ...] = (1, 3)
+    synthesis_blocks: tuple[int, ...] = (1, 3)
+    level_aware_transform: bool = False
     layout: str = "branched"
     color_space: str = "ycbcr"
     matrix: str = "bt601"
@@ -131,6 +138,11 @@ class HyperpriorModel(nn.Module):
         return "density_z" if self.has_hyperprior else "density_y"
 
     @property
+    def width(self) -> int:
+        """Channels of the transforms at stride 2, where they take the most memory."""
+        return self.widths[0] if self.widths else self.N
+
+    @property
     def colours(self) -> tuple[str, str]:
         """(matrix, range) in which RGB is coded, by the names of `vocabulary.py`."""
         return ("rgb", "full") if self.color_space == "rgb" else (self.matrix, self.color_range)
@@ -161,8 +173,14 @@ class HyperpriorModel(nn.Module):
             self.analysis_net = DlecAnalysis(N, M, *options, name="analysis")
             self.synthesis_net = DlecSynthesis(N, *options, name="synthesis")
         elif self.transform == "residual":
-            self.analysis_net = ResidualAnalysis(N, M, self.activation, name="analysis")
-            self.synthesis_net = ResidualSynthesis(N, self.activation, name="synthesis")
+            widths = self.widths or (N, 3 * N // 2, 3 * N)
+            grid = self.grid if self.level_aware_transform else ()
+            self.analysis_net = ResidualAnalysis(
+                widths, self.analysis_blocks, M, self.activation, grid, name="analysis"
+            )
+            self.synthesis_net = ResidualSynthesis(
+                widths, self.synthesis_blocks, self.activation, grid, name="synthesis"
+            )
         else:
             linear = dict(linear_shortcut=self.linear_shortcut)
             self.analysis_net = JointAnalysis(N, M, self.activation, name="analysis", **linear)
@@ -214,7 +232,8 @@ class HyperpriorModel(nn.Module):
         (gain, _), _ = self.gains(level)
         if self.takes_planes:
             luma, chroma = self.to_planes(x)
-            y = self.analysis_net(luma - self.input_offset, chroma - self.input_offset)
+            planes = luma - self.input_offset, chroma - self.input_offset
+            y = self.analysis_net(*planes, *self._told(level))
         else:
             if self.color_space == "ycbcr":
                 x = color.rgb_to_ycbcr(x, self.matrix, self.color_range)
@@ -230,7 +249,7 @@ class HyperpriorModel(nn.Module):
     def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
         """y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2) in codes / 255, not by "joint"."""
         (_, inverse), _ = self.gains(level)
-        luma, chroma = self.synthesis_net(y_hat * inverse)
+        luma, chroma = self.synthesis_net(y_hat * inverse, *self._told(level))
         return widen(luma) + self.input_offset, widen(chroma) + self.input_offset
 
     def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
@@ -243,6 +262,10 @@ class HyperpriorModel(nn.Module):
         if self.color_space == "rgb":
             return x
         return color.ycbcr_to_rgb(x, self.matrix, self.color_range)
+
+    def _told(self, level: Array) -> tuple[Array, ...]:
+        """What a transform takes beside its input: the level, or nothing."""
+        return (level,) if self.transform == "residual" else ()
 
     def picture(self, rgb: Array) -> Picture:
         """RGB (B, H, W, 3) in [0, 1] -> the same picture as `subsampling` says."""

@@ -16,7 +16,7 @@ READING = 32
 
 Measured as below: 11 for a PNG of 8 bits, 28 for one of 16 bits with transparency.
 """
-_BUNDLED_CHANNELS = 48
+_BUNDLED_CHANNELS = 64
 
 HELD = 32
 """Bytes of each padded pixel of a picture in tiles that are held while one tile after the other is
@@ -41,7 +41,7 @@ def encoding(channels: int = _BUNDLED_CHANNELS) -> int:
     a gigabyte for the process, is left out.
 
     Args:
-      channels: N of the model; of the bundled one before the model is known.
+      channels: `width` of the model; of the bundled one before the model is known.
     """
     return 4 * channels + 110
 
