@@ -112,8 +112,8 @@ def test_this_machine_has_memory():
 
 
 def test_wider_models_take_more():
-    assert limits.encoding() == limits.encoding(48) >= 290 and limits.encoding(192) >= 875
-    assert limits.decoding() == limits.decoding(48) >= 322 and limits.decoding(192) >= 835
+    assert limits.encoding() == limits.encoding(64) >= 336 and limits.encoding(192) >= 875
+    assert limits.decoding() == limits.decoding(64) >= 378 and limits.decoding(192) >= 835
 
 
 # ---- bytes of files

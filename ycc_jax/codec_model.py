@@ -78,6 +78,7 @@ def export_model(
     training: dict[str, Any] | None = None,
     dtype: Any = np.float16,
     calibration: Sequence[np.ndarray] = (),
+    frozen: dict[str, np.ndarray] | None = None,
 ) -> str:
     """Writes a codec model folder; an existing one is replaced only once the new one is whole.
 
@@ -92,6 +93,7 @@ def export_model(
       dtype: in which parameters are stored, float16 or float32; the tables and all later use see
         the rounded values.
       calibration: uint8 RGB pictures (H, W, 3) to freeze the prior with, as of `freeze`.
+      frozen: the prior's integers, of a model whose prior is this one's; None freezes it.
 
     Returns:
       The model's hash, hex.
@@ -114,7 +116,8 @@ def export_model(
     for latent, table in tables.items():
         for field in _FIELDS:
             arrays[f"tables/{latent}/{field}"] = getattr(table, field)
-    frozen = freeze(build(**arguments), _unflatten(arrays), calibration)
+    if frozen is None:
+        frozen = freeze(build(**arguments), _unflatten(arrays), calibration)
     with replacing(path) as folder:
         np.savez_compressed(folder / "arrays.npz", **_any(arrays))
         return _finish(folder, name, arguments, arrays, frozen, training or {})

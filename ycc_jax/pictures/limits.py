@@ -36,9 +36,9 @@ def encoding(channels: int = _BUNDLED_CHANNELS) -> int:
     """Bytes that `Codec.encode` takes for each padded pixel.
 
     Measured on a CPU under Linux with JAX 0.10.2, as the growth of the peak resident set of a fresh
-    process (getrusage): 235 to 290 with the bundled model, at 2048 x 2048, 3072 x 3072, 64 x 65536
-    and 1 x 300000; 875 at 2048 x 1024 with 192 channels. What does not grow with the picture, half
-    a gigabyte for the process, is left out.
+    process (getrusage): 275 to 336 with the bundled model (64 channels), at 1024 x 1024,
+    2048 x 2048 and 64 x 65536; 875 at 2048 x 1024 with 192 channels. What does not grow with the
+    picture, half a gigabyte for the process, is left out.
 
     Args:
       channels: `width` of the model; of the bundled one before the model is known.
@@ -47,8 +47,8 @@ def encoding(channels: int = _BUNDLED_CHANNELS) -> int:
 
 
 def refining(channels: int = _BUNDLED_CHANNELS) -> int:
-    """As `encoding`, of `Codec.encode` with an effort above 0: 577 to 783 with the bundled model,
-    at 1024 x 1024 and 768 x 512.
+    """As `encoding`, of `Codec.encode` with an effort above 0: 953 with the bundled model, at
+    1024 x 1024.
 
     Args:
       channels: as of `encoding`.
@@ -57,7 +57,7 @@ def refining(channels: int = _BUNDLED_CHANNELS) -> int:
 
 
 def decoding(channels: int = _BUNDLED_CHANNELS) -> int:
-    """As `encoding`, of `Codec.decode`: 281 to 322 with the bundled model, 835 with 192 channels.
+    """As `encoding`, of `Codec.decode`: 298 to 378 with the bundled model, 835 with 192 channels.
 
     Args:
       channels: as of `encoding`.
