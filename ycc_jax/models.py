@@ -392,7 +392,8 @@ class HyperpriorModel(nn.Module):
             return known, total
         if rounds and self.context == "autoregressive":
             # A decoder's y_hat is round(y - mean) + mean, with the mean of its own context. A first
-            # pass over plainly rounded y gives means near enough to stand for that.
+            # pass over plainly rounded y gives means that stand for that, if with some flattery:
+            # they know roundings that a decoder does not (`docs/model.md`, "mixed").
             mean, *_ = jax.lax.stop_gradient(self.parameters(hyper, y_hat, level))
             y_hat = round_ste(y, mean)
         mean, *scales = self.parameters(hyper, y_hat, level)
@@ -451,7 +452,8 @@ def build(**arguments: Any) -> HyperpriorModel:
     Args:
       **arguments: attributes of `HyperpriorModel`, which documents each; what is left out has its
         default there, with which `build()` is `dlec_gain`. In groups:
-        transforms: N, M, transform, layout, activation, linear_shortcut;
+        transforms: N, M, transform, widths, analysis_blocks, synthesis_blocks,
+          level_aware_transform, layout, activation, linear_shortcut;
         pictures: color_space, matrix, color_range, subsampling, input_offset;
         rates: levels, chroma_weights, level_aware;
         entropy model: hyperprior, context, groups, phases, likelihood, density_filters,
