@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 import train.optimizer
 from configs.dlec_gain_small import get_config
@@ -34,7 +35,7 @@ from train.input.resident import ResidentPictures, load_resident, random_crops
 from train.input.training_input import TrainingInput
 from train.start import start_params
 from train.step import init_state, make_train_step
-from ycc_jax.codec_model import _leaves, _unflatten, export_model
+from ycc_jax.codec_model import export_model
 
 STEPS_PER_CALL = 10
 LOOK = 10.0  # seconds between two lines of the log
@@ -159,7 +160,8 @@ def steps_until(args, run, state, pictures, set_schedule, record):
 
 def save(state, folder):
     """The averaged parameters, in half precision."""
-    arrays = {key: np.asarray(x, np.float16) for key, x in _leaves(jax.device_get(state["ema"]))}
+    average = flatten_dict(jax.device_get(state["ema"]), sep="/")
+    arrays = {key: np.asarray(x, np.float16) for key, x in average.items()}
     np.savez(folder / "weights.new.npz", step=int(state["step"]), **arrays)
     os.replace(folder / "weights.new.npz", folder / "weights.npz")
 
@@ -167,7 +169,7 @@ def save(state, folder):
 def export(args):
     """RUN/weights.npz -> RUN/model."""
     with np.load(args.run / "weights.npz") as file:
-        arrays = {f"params/{key}": file[key] for key in file.files if key != "step"}
+        arrays = {key: file[key] for key in file.files if key != "step"}
         steps = int(file["step"])
     config = run_config(args.photos)
     config.train.steps = steps
@@ -175,7 +177,7 @@ def export(args):
         args.run / "model",
         name=config.name,
         arguments=config.model.to_dict(),
-        params=_unflatten(arrays),
+        params=unflatten_dict(arrays, sep="/"),
         calibration=TrainingInput.open(config).sample(16),
         training={"steps": steps, "config": json.loads(config.to_json())},
     )

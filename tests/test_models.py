@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import ycc_jax
 from train.step import init_params
 from ycc_jax import bitstream
 from ycc_jax.codec_model import export_model
-from ycc_jax.entropy import factorized
+from ycc_jax.entropy import factorized, gaussian
 from ycc_jax.errors import CorruptStreamError, InputError
 from ycc_jax.header import quantize_chroma
 from ycc_jax.models import build
@@ -249,3 +250,19 @@ def test_an_offset_moves_the_table_and_the_density_alike():
     still = factorized.coding_tables(params)
     np.testing.assert_array_equal(moved.offset, still.offset - 2)
     np.testing.assert_array_equal(moved.cdf, still.cdf)
+
+
+def test_without_noise_y_hat_is_what_a_decoder_finds_position_after_position(rng):
+    model = build(N=4, M=6, levels=2, entropy_width=8)
+    params, level = {"params": parameters(model)}, np.array([0.5], np.float32)
+    y = 3 * rng.standard_normal((1, 4, 8, 6)).astype(np.float32)
+    hyper = rng.standard_normal((1, 4, 8, 8)).astype(np.float32)
+    expected = np.zeros_like(y)
+    densities = jax.jit(partial(model.apply, params, method=model.parameters))
+    for i, j in np.ndindex(4, 8):
+        mean = np.asarray(densities(hyper, expected, level)[0])[0, i, j]
+        expected[0, i, j] = np.rint(y[0, i, j] - mean) + mean
+    mean, scale = densities(hyper, expected, level)
+    found, bits = model.apply(params, y, hyper, level, None, method=model.quantize)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(bits, gaussian.bits(expected, mean, scale).sum(), rtol=1e-5)

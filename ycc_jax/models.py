@@ -391,16 +391,48 @@ class HyperpriorModel(nn.Module):
                 known = known.at[here].set(jnp.where(mask, found, known[here]))
             return known, total
         if rounds and self.context == "autoregressive":
-            # A decoder's y_hat is round(y - mean) + mean, with the mean of its own context. A first
-            # pass over plainly rounded y gives means that stand for that, if with some flattery:
-            # they know roundings that a decoder does not (`docs/model.md`, "mixed").
-            mean, *_ = jax.lax.stop_gradient(self.parameters(hyper, y_hat, level))
-            y_hat = round_ste(y, mean)
+            # A decoder's y_hat is round(y - mean) + mean, with the mean of its own context.
+            if key is None:
+                y_hat = self._settled(y, hyper, level)
+            else:
+                y_hat = self._found(y, y_hat, hyper, level)
         mean, *scales = self.parameters(hyper, y_hat, level)
         if rounds:
             y_hat = round_ste(y, mean)
         bits = likelihood.bits(y_hat if key is None else y_tilde, mean, *scales)
         return y_hat, bits.sum((1, 2, 3))
+
+    def _found(self, y: Array, context: Array, hyper: Array, level: Array) -> Array:
+        """y_hat by the means that some latent in its place gives, at all positions at once.
+
+        In training that latent is y plainly rounded. Its means are near enough to a decoder's to
+        stand for them, if with some flattery: they know roundings that a decoder does not
+        (`docs/model.md`, "mixed").
+        """
+        mean, *_ = jax.lax.stop_gradient(self.parameters(hyper, context, level))
+        return round_ste(y, mean)
+
+    def _settled(self, y: Array, hyper: Array, level: Array) -> Array:
+        """y_hat as a decoder has it, of the masked context: the fixed point of `_found`.
+
+        A position is final once all that its context sees is: after as many turns as a picture has
+        waves (`wavefront.py`) nothing changes any more, and mostly much earlier.
+        """
+        hyper, start = jax.lax.stop_gradient((hyper, y))
+        # Outside of the loop, where parameters can be made.
+        first = self._found(start, jnp.round(start), hyper, level)
+
+        def goes_on(model: Any, state: tuple[Array, Array, Array]) -> Array:
+            before, now, turns = state
+            return jnp.any(before != now) & (turns < y.shape[2] + 3 * y.shape[1])
+
+        def body(model: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            _, now, turns = state
+            return now, model._found(start, now, hyper, level), turns + 1
+
+        state = jnp.round(start), first, jnp.int32(1)
+        _, y_hat, _ = nn.while_loop(goes_on, body, self, state)
+        return y + jax.lax.stop_gradient(y_hat - y)
 
     def bits_of(
         self, y_hat: Array, z_hat: Array, level: Array, finer: Array | float = 1.0

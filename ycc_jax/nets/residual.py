@@ -15,7 +15,7 @@ The last layers start at zero: training starts from the lapped transform (`lappe
 One network for rates that differ fortyfold is a compromise at each. With a grid of levels every
 layer's output is scaled and shifted, channel by channel, by what was learned for the level
 (`AtLevel`; after Choi et al. 2019, "Variable rate deep image compression with a conditional
-autoencoder", sec. 3), which costs no time to speak of.
+autoencoder", sec. 3).
 """
 
 import flax.linen as nn
@@ -39,7 +39,8 @@ class ResidualAnalysis(nn.Module):
       blocks: residual blocks at strides 4 and 8.
       M: channels of the latent.
       activation: "prelu" or "gdn", after strided layers.
-      grid: of the levels that the layers know; () if they know none.
+      grid: of the levels that the layers know; () if they know none, and level, as in
+        `gain.level_weights`, does not matter.
     """
 
     widths: tuple[int, int, int]
@@ -98,10 +99,11 @@ class ResidualSynthesis(nn.Module):
 
 
 class AtLevel(nn.Module):
-    """x times a factor, plus a shift, of each channel at a level: (B, h, w, C) -> same.
+    """x (B, h, w, C) times a factor, plus a shift, of each channel at a level -> same.
 
     Learned for each point of the grid of levels and interpolated between them, the factor in its
-    logarithm; the identity at the start.
+    logarithm; the identity at the start. Level as in `gain.level_weights`: (B,) or (B, 1), or
+    (B, 2) on a grid of two axes.
     """
 
     grid: tuple[int, ...]
