@@ -150,7 +150,8 @@ def steps_until(args, run, state, pictures, set_schedule, record):
             record.writerow([*line, *values])
         record.writerow([f"{value:.6g}" for value in (*line.values(), *values.values())])
         images = rate * args.batch
-        print(f"{now - start:.0f} s, step {step}/{total}, {images:.0f} images/s, loss {loss:.4f}")
+        said = f"{now - start:.0f} s, step {step}/{total}, {images:.0f} images/s, loss {loss:.4f}"
+        print(said, flush=True)
         losses, looked, seen = [], now, step
         if now - saved > SAVE:
             save(state, args.output)

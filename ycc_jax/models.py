@@ -422,7 +422,7 @@ class HyperpriorModel(nn.Module):
         # Outside of the loop, where parameters can be made.
         first = self._found(start, jnp.round(start), hyper, level)
 
-        def goes_on(model: Any, state: tuple[Array, Array, Array]) -> Array:
+        def goes_on(model: Any, state: tuple[Array, Array, Array]) -> Any:
             before, now, turns = state
             return jnp.any(before != now) & (turns < y.shape[2] + 3 * y.shape[1])
 
