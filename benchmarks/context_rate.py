@@ -58,8 +58,13 @@ def latents(net, params, pictures):
 def relative_bits(net, params, y, level, reference, key):
     """Bits of each latent over the reference's at its level, as a mean."""
     gain = net.apply({"params": params}, level, method=net.gains)[0][0]
-    _, bits_y, bits_z = net.apply({"params": params}, y * gain, level, key, method=net.rate)
-    return jnp.mean((bits_y + bits_z) / reference)
+    return jnp.mean(bits_of(net, params, y * gain, level, key) / reference)
+
+
+def bits_of(net, params, y, level, key):
+    """Bits (B,) of latents, y and z together."""
+    coded = net.apply({"params": params}, y, level, key, method=net.rate)
+    return sum(coded[f"element_bits_{latent}"].sum((1, 2, 3)) for latent in "yz")
 
 
 def levels_of(net, chroma_index=2):
@@ -74,7 +79,7 @@ def measure(net, params, held_out):
     @jax.jit
     def bits(y, level):
         gain = net.apply({"params": params}, level, method=net.gains)[0][0]
-        return sum(net.apply({"params": params}, y * gain, level, None, method=net.rate)[1:]).sum()
+        return bits_of(net, params, y * gain, level, None).sum()
 
     return np.array(
         [

@@ -31,8 +31,8 @@ import numpy as np
 
 from train.input.resident import pack
 from train.optimizer import optimizer
-from train.step import init_params, init_state, make_train_chunk
-from ycc_jax.models import build
+from train.step import init_state, make_train_chunk
+from ycc_jax.models import build, init
 
 LAMBDA = 0.013
 PEER = "compressai mbt2018"
@@ -100,7 +100,7 @@ def our_step(name, dtype, args):
     config.data.update(batch_size=args.batch, crop=args.crop)
     model = build(**config.model.to_dict())
     tx = optimizer(config)
-    params = init_params(model, 0)
+    params = init(model, 0)
     x = model.picture(jnp.zeros((args.batch, args.crop, args.crop, 3)))
     level = jnp.zeros((args.batch, len(model.grid)))
     forward = jax.make_jaxpr(lambda p: model.apply({"params": p}, x, level, jax.random.key(0)))

@@ -32,9 +32,9 @@ from train_throughput import products
 from configs.common import default
 from configs.dlec_gain_small import get_config
 from train.optimizer import optimizer
-from train.step import init_params, init_state, make_train_chunk
+from train.step import init_state, make_train_chunk
 from ycc_jax.evaluation import rd, run, subject
-from ycc_jax.models import build
+from ycc_jax.models import build, init
 
 # Arguments of the model, beside those of the bundled one; eight rates, one chroma weight.
 NARROW = {"widths": (), "level_aware_transform": False, "entropy_width": 160}
@@ -143,7 +143,7 @@ def training_step(config):
     shape = (1, config.data.batch_size, config.data.crop, config.data.crop, 3)
     batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     chunk = jax.jit(make_train_chunk(model, tx, config, 1), donate_argnums=0)
-    state = init_state(init_params(model, 0), tx)
+    state = init_state(init(model, 0), tx)
 
     def step():
         nonlocal state
@@ -160,7 +160,7 @@ def multiply_adds(config):
     In training the context and the entropy parameters run twice (`HyperpriorModel.code`).
     """
     model = build(**config.model.to_dict())
-    params = jax.eval_shape(lambda: init_params(model, 0))
+    params = jax.eval_shape(lambda: init(model, 0))
     level, x = jnp.zeros((1, 1)), jnp.zeros((1, SIDE, SIDE, 3))
     y = jnp.zeros((1, SIDE // model.stride * 4, SIDE // model.stride * 4, model.M))
 

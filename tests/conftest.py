@@ -30,7 +30,7 @@ def rng():
 
 def drawn_parameters(net, seed=0):
     """Parameters of a model, all drawn at random: initialising takes XLA 20 s, this no time."""
-    from ycc_jax.codec_model import _parameter_shapes, _unflatten
+    from ycc_jax.model_arrays import nested, parameter_shapes
 
     rng = np.random.default_rng(seed)
 
@@ -38,7 +38,7 @@ def drawn_parameters(net, seed=0):
         fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 100
         return (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
 
-    return _unflatten({key: draw(shape) for key, shape in _parameter_shapes(net).items()})
+    return nested({key: draw(shape) for key, shape in parameter_shapes(net).items()})
 
 
 def scale_index(scale):

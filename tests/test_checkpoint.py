@@ -17,6 +17,8 @@ from ycc_jax.codec_model import (
     weights_hash,
 )
 from ycc_jax.errors import InputError, ModelError
+from ycc_jax.model_arrays import hash_of
+from ycc_jax.models import HyperpriorModel
 
 
 @pytest.fixture
@@ -157,13 +159,13 @@ def test_a_folder_that_is_not_only_a_model_is_not_replaced(copy, files, found):
 def test_what_appears_in_a_model_while_it_is_replaced_is_kept(copy, monkeypatch):
     """A file that comes after the first check, when the new tables are computed."""
     model, before = load_model(copy), read_header(copy)
-    tables = codec_model.HyperpriorModel.coding_tables
+    tables = HyperpriorModel.coding_tables
 
     def write_meanwhile(*arguments):
         (copy / "notes.txt").write_text("mine")
         return tables(*arguments)
 
-    monkeypatch.setattr(codec_model.HyperpriorModel, "coding_tables", write_meanwhile)
+    monkeypatch.setattr(HyperpriorModel, "coding_tables", write_meanwhile)
     with pytest.raises(InputError, match="found a folder with notes.txt in it"):
         export_model(copy, name="x", arguments=model.arguments, params=model.params)
     assert read_header(copy) == before and (copy / "notes.txt").read_text() == "mine"
@@ -251,7 +253,7 @@ def rewrite(path, header, arrays):
     header = {key: value for key, value in header.items() if key != "shapes"}
     with np.load(path / "frozen.npz") as file:
         frozen = {f"frozen/{key}": file[key] for key in file.files}
-    header["hash"] = codec_model._hash(header["arguments"], {**arrays, **frozen})
+    header["hash"] = hash_of(header["arguments"], {**arrays, **frozen})
     (path / "model.json").write_text(json.dumps(header))
     np.savez_compressed(path / "arrays.npz", **arrays)
 

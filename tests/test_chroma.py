@@ -13,11 +13,10 @@ import ycc_jax
 from configs.smoke import get_config as smoke
 from train.loop import train_and_evaluate
 from train.start import start_from
-from train.step import init_params
 from ycc_jax import bitstream, cli
 from ycc_jax.metrics import bd_rate
 from ycc_jax.metrics import psnr as rgb_psnr
-from ycc_jax.models import build
+from ycc_jax.models import build, init
 from ycc_jax.pictures import images, y4m
 from ycc_jax.pictures.color import rgb_to_ycbcr420, to_uint8
 from ycc_jax.pictures.planes import Planes, to_rgb
@@ -169,7 +168,7 @@ def test_rgb_through_a_model_of_planes(codec, photo):
 
 def shapes(model):
     """Parameters of a model, without values."""
-    return jax.eval_shape(lambda: init_params(model, 0))
+    return jax.eval_shape(lambda: init(model, 0))
 
 
 def test_a_line_of_rates_starts_a_grid(tiny_run, tiny_config, tiny_codec):

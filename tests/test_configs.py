@@ -10,9 +10,9 @@ import pytest
 import configs
 from train.check import check_config
 from train.optimizer import optimizer
-from train.step import init_params, init_state, make_train_step
+from train.step import init_state, make_train_step
 from ycc_jax.errors import InputError
-from ycc_jax.models import build
+from ycc_jax.models import build, init
 
 NAMES = sorted(
     path.stem
@@ -32,7 +32,7 @@ def test_config_traces_a_training_step(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert config.name in (name, f"{name}_dlec_gain")
     model, tx = check_config(config), optimizer(config)
-    params = jax.eval_shape(lambda: init_params(model, 0))
+    params = jax.eval_shape(lambda: init(model, 0))
     state = jax.eval_shape(lambda p: init_state(p, tx), params)
     batch = jax.ShapeDtypeStruct((2, 192, 256, 3), jnp.uint8)
     new, metrics = jax.eval_shape(make_train_step(model, tx, config), state, batch)

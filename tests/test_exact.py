@@ -23,7 +23,7 @@ from ycc_jax.exact.layers import (
 from ycc_jax.exact.prior import ExactPrior
 from ycc_jax.models import build
 from ycc_jax.nets.context import TAPS
-from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.registry import LIKELIHOODS
 
 
 def layer(rng, taps, inputs, outputs, limit, weight=127):

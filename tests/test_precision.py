@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_models import VARIANTS, parameters
 
-from train.loss import rate_distortion
+from ycc_jax.loss import rate_distortion
 from ycc_jax.models import build
 from ycc_jax.nets.layers import GDN, Conv, ConvTranspose, Dense, PReLU, computing_in
 

@@ -78,7 +78,7 @@ def test_bits_of_latents_are_those_of_the_coder(name, photo):
     picture, quality = photo[:128, 160:352], 70 if codec.net.levels else None
     data = codec.encode(picture, quality)
     (tile,) = unpack(data).tiles
-    level = level_of(codec.net, 70, 0.25)
+    level = level_of(codec.net, quality)
     z = np.rint(codec.stages.hyper_analyse(codec.stages.analyse(picture[None], level), level))
     latents = (jnp.asarray(latent)[None] for latent in (decoded_latent(codec, data), z))
     params = {"params": codec.model.params}
@@ -93,10 +93,10 @@ def test_bits_and_means_of_grouped_latents_are_those_of_the_forward_pass(rng):
     net = build(N=6, M=16, levels=2, entropy_width=8, context="grouped", groups=(4, 4))
     params = {"params": drawn_parameters(net)}
     y, level = 3 * jnp.asarray(rng.normal(size=(1, 8, 8, 16)), jnp.float32), jnp.ones(1)
-    y_hat, bits_y, _ = net.apply(params, y, level, None, method=net.rate)
-    z_hat = jnp.round(net.apply(params, y, level, method=net.hyper_analyse))
+    coded = net.apply(params, y, level, None, method=net.rate)
+    y_hat, z_hat = coded["y_hat"], coded["z_hat"]
     found, _, mean = net.apply(params, y_hat, z_hat, level, method=net.bits_of)
-    np.testing.assert_allclose(found, bits_y, rtol=1e-5)
+    np.testing.assert_allclose(found, coded["element_bits_y"].sum((1, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(y_hat - mean, np.rint(y_hat - mean), atol=1e-4)
 
 

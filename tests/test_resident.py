@@ -17,8 +17,8 @@ from train.input.pictures import open_source
 from train.input.resident import check_device_memory, load_resident, pack, random_crops
 from train.input.training_input import TrainingInput
 from train.optimizer import optimizer
-from train.step import init_params, init_state, make_train_chunk, make_train_step
-from ycc_jax.models import build
+from train.step import init_state, make_train_chunk, make_train_step
+from ycc_jax.models import build, init
 
 crops = jax.jit(random_crops, static_argnums=(3, 4))
 
@@ -115,7 +115,7 @@ def tiny():
 def test_a_chunk_equals_single_steps(tiny, photo):
     """Of batches and of resident pictures; fused otherwise, so a last bit may differ."""
     model, tx, config = tiny
-    state = init_state(init_params(model, 0), tx)
+    state = init_state(init(model, 0), tx)
     pictures = pack([photo, photo[:100]], [1, 1])
     batches = jnp.stack([crops(pictures, config.train.seed, step, 2, 64) for step in range(3)])
     step = jax.jit(make_train_step(model, tx, config))

@@ -16,13 +16,13 @@ from configs.smoke import get_config as smoke
 from train import loop
 from train.checkpoints import Checkpoints
 from train.input.training_input import TrainingInput
-from train.loss import rate_distortion
 from train.optimizer import optimizer
 from train.start import level_axes
-from train.step import init_params, init_state, make_eval_step, make_train_step
+from train.step import init_state, make_eval_step, make_train_step
 from ycc_jax.codec_model import read_header
+from ycc_jax.loss import rate_distortion
 from ycc_jax.metrics.distortion import distortion
-from ycc_jax.models import build
+from ycc_jax.models import build, init
 from ycc_jax.nets.closed_form import closed_form, closed_form_gain
 from ycc_jax.pictures.color import ycbcr_to_rgb
 
@@ -167,7 +167,7 @@ def test_training_on_one_picture_overfits_it(photo):
     config.optim.update(learning_rate=3e-3, closed_form_start=False)
     config.train.steps = 150
     model, tx = build(**config.model.to_dict()), optimizer(config)
-    state = init_state(init_params(model, 0), tx)
+    state = init_state(init(model, 0), tx)
     step = jax.jit(make_train_step(model, tx, config), donate_argnums=0)
     crop = np.repeat(photo[None, 100:164, 180:244], 4, axis=0)
     history = []
@@ -183,7 +183,7 @@ def test_closed_form_start_is_a_codec_of_increasing_rate(photo):
     config = smoke()
     model = build(**config.model.to_dict())
     crops = np.stack([photo[i : i + 64, j : j + 64] for i in (0, 200) for j in (100, 300)])
-    params = closed_form(model, init_params(model, 0), level_axes(model, config.loss), crops)
+    params = closed_form(model, init(model, 0), level_axes(model, config.loss), crops)
     x = np.float32(crops) / 255
     apply = jax.jit(lambda level: model.apply({"params": params}, x, jnp.full(4, level)))
     bits, errors = [], []

@@ -5,8 +5,10 @@ parallel: y is rounded to the nearest, and the context sees what a first pass fi
 coded position after position, by an encoder that weighs bits against error (`entropy/rdo.py`). What
 comes behind the symbols can learn what it will really be given:
 
-  prior      hyper synthesis, context and entropy-parameter nets, down the bits of real y_hat, in
-             proportion to what each crop took before. Then it is frozen anew.
+  prior      hyper synthesis, context and entropy-parameter nets, down the bits of y with uniform
+             noise where the context is a file's y_hat, in proportion to what each crop took before.
+             (Not of y_hat: a symbol 0 is the old mean itself, and a prior that learns to expect its
+             own means finds ever fewer bits for ever worse pictures.) Then it is frozen anew.
   synthesis  and the inverse gain, down the distortion of the loss (balance 1/2), at the same bits:
              prior, its integers and the tables stay (the last stage of JPEG AI's training).
 
@@ -39,6 +41,8 @@ from ycc_jax.metrics.distortion import distortion
 from ycc_jax.models import HyperpriorModel, build
 from ycc_jax.nets.lapped import in_shortcut
 from ycc_jax.pictures.color import from_uint8
+from ycc_jax.registry import LIKELIHOODS
+from ycc_jax.rounding import add_noise
 
 Array = jax.Array
 Params = dict[str, Any]
@@ -56,12 +60,14 @@ class Latents(NamedTuple):
 
     Attributes:
       x: uint8 (n, 256, 256, 3).
-      y_hat, z_hat: (n, 16, 16, M) and (n, 4, 4, N), in quantiser steps.
+      y, y_hat: (n, 16, 16, M), in quantiser steps; y is not rounded.
+      z_hat: (n, 4, 4, N), in quantiser steps.
       level: (n, 1) or (n, 2).
       lmbda, chroma_weight: of the loss, (n,).
     """
 
     x: np.ndarray
+    y: np.ndarray
     y_hat: np.ndarray
     z_hat: np.ndarray
     level: np.ndarray
@@ -151,7 +157,7 @@ def latents(model: CodecModel, source: Any, count: int, seed: int) -> Latents:
             chroma = float(np.exp(rng.uniform(*ends)))
         quality = rng.uniform(0, 100) if net.levels else None
         point = operating_point.choose(net, quality, chroma)
-        level = operating_point.level_of(net, point.quality, point.chroma)
+        level = operating_point.level_at(net, point)
         y = stages.analyse(x[None], level)
         z = stages.factorized_symbols(stages.hyper_analyse(y, level))
         symbols = Writer(z, y, model.tables, BITS_PER_SQUARED_STEP)
@@ -159,7 +165,8 @@ def latents(model: CodecModel, source: Any, count: int, seed: int) -> Latents:
         y_hat = stages.y_hat(z, prior, symbols)
         lmbda = operating_point.lambda_of(model.lambdas, level)
         weight = operating_point.DEFAULT_CHROMA if point.chroma is None else point.chroma
-        found.append((x, y_hat, z + np.float32(stages.offset), level.reshape(-1), lmbda, weight))
+        z_hat = z + np.float32(stages.offset)
+        found.append((x, y, y_hat, z_hat, level.reshape(-1), lmbda, weight))
         if (i + 1) % 200 == 0:
             print(f"{i + 1} of {count} crops coded, {time.monotonic() - start:.0f} s", flush=True)
     columns = (np.stack(values) for values in zip(*found, strict=True))
@@ -167,12 +174,22 @@ def latents(model: CodecModel, source: Any, count: int, seed: int) -> Latents:
     return Latents(x, *(np.asarray(values, np.float32) for values in floats))
 
 
-def costs(part: str, net: HyperpriorModel, params: Params, data: Latents) -> Array:
-    """What a part is trained to lower, (n,): bits of y, or the distortion of the loss."""
+def costs(
+    part: str, net: HyperpriorModel, params: Params, data: Latents, key: Array | None
+) -> Array:
+    """What a part is trained to lower, (n,): bits of y, or the distortion of the loss.
+
+    Bits with a key are those of y with its noise, with None those of a file with plain rounding.
+    """
     variables = {"params": params}
     if part == "prior":
-        at = data.y_hat, data.z_hat, data.level
-        return net.apply(variables, *at, method=net.bits_of)[0]
+        hyper = net.apply(variables, data.z_hat, data.level, method=net.hyper_synthesise)
+        if key is None:
+            at = data.y, hyper, data.level, None
+            return net.apply(variables, *at, method=net.quantize)[1].sum((1, 2, 3))
+        densities = net.apply(variables, hyper, data.y_hat, data.level, method=net.parameters)
+        noisy = add_noise(key, jnp.asarray(data.y))
+        return LIKELIHOODS[net.likelihood].bits(noisy, *densities).sum((1, 2, 3))
     x_hat = net.apply(variables, data.y_hat, data.level, method=net.synthesise_rgb)
     space = "rgb" if net.color_space == "rgb" else "ycbcr"
     return distortion(from_uint8(data.x), x_hat, space=space, chroma_weight=data.chroma_weight)
@@ -185,7 +202,7 @@ def trained(
     net = build(**model.arguments)
     own = {name: model.params[name] for name in PARTS[part] if name in model.params}
     own = jax.tree.map(jnp.asarray, own)
-    cost = jax.jit(lambda own, data: costs(part, net, {**model.params, **own}, data))
+    cost = jax.jit(lambda own, data: costs(part, net, {**model.params, **own}, data, None))
 
     def measured(own: Params, data: Latents) -> np.ndarray:
         batches = range(0, len(data.x), args.batch)
@@ -206,9 +223,12 @@ def trained(
 
     @jax.jit
     def step(own, average, opt, n, data, weights):
-        loss, grads = jax.value_and_grad(
-            lambda own: jnp.mean(weights * costs(part, net, {**model.params, **own}, data))
-        )(own)
+        key = jax.random.fold_in(jax.random.PRNGKey(args.seed), n)
+
+        def loss_of(own):
+            return jnp.mean(weights * costs(part, net, {**model.params, **own}, data, key))
+
+        loss, grads = jax.value_and_grad(loss_of)(own)
         updates, opt = tx.update(grads, opt, own)
         own = optax.apply_updates(own, updates)
         decay = jnp.minimum(0.995, (1.0 + n) / (10.0 + n))

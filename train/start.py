@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.input.training_input import TrainingInput
-from train.step import init_params
 from ycc_jax.codec_model import find_model, load_model, read_header
 from ycc_jax.errors import InputError
-from ycc_jax.models import HyperpriorModel, build
+from ycc_jax.models import HyperpriorModel, build, init
 from ycc_jax.nets.closed_form import Axes, closed_form, params_at_levels
 from ycc_jax.pictures.color import ycbcr_to_rgb
 
@@ -22,10 +21,10 @@ def start_params(config: Any, model: HyperpriorModel, inputs: TrainingInput) -> 
     axes = level_axes(model, config.loss)
     if config.optim.start_from:
         grows = config.optim.start_grows
-        first = partial(init_params, model, config.train.seed)
+        first = partial(init, model, config.train.seed)
         new = first() if grows else jax.eval_shape(first)
         return start_from(config.optim.start_from, model, new, axes, grows)
-    params = init_params(model, config.train.seed)
+    params = init(model, config.train.seed)
     if config.optim.closed_form_start:
         if by_level := tuple(config.loss.level_chroma_weights):
             axes = axes[0], by_level

@@ -4,6 +4,7 @@ The state is a plain dict: step (int32 scalar), params, ema (their moving averag
 validated and exported) and opt (optax state).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import optax
 
 from train.input.resident import ResidentPictures, random_crops
-from train.loss import bound
-from ycc_jax.models import HyperpriorModel
+from ycc_jax.loss import rate_distortion
+from ycc_jax.models import HyperpriorModel, init
 from ycc_jax.nets.gain import chroma_position
 from ycc_jax.pictures.color import from_uint8
 
@@ -22,11 +23,10 @@ Array = jax.Array
 State = dict[str, Any]
 
 
-def init_params(model: HyperpriorModel, seed: int) -> Any:
-    """Parameters of the model for a seed."""
-    x = model.picture(jnp.zeros((1, 64, 64, 3)))
-    level = jnp.zeros((1, len(model.grid)))
-    return jax.jit(model.init)(jax.random.PRNGKey(seed), x, level)["params"]
+def bound(loss: Any) -> Callable:
+    """`rate_distortion` with a config's section `loss`: (out, x, lmbda, chroma_weight=)."""
+    choices = dict(space=loss.space, metric=loss.metric, balance=loss.balance)
+    return partial(rate_distortion, **choices)
 
 
 def init_state(params: Any, tx: optax.GradientTransformation) -> State:
@@ -37,7 +37,7 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> State:
 
 def blank_state(model: HyperpriorModel, tx: optax.GradientTransformation) -> State:
     """NumPy zeros in structure, shapes and dtypes of a state, for one to be read into."""
-    shapes = jax.eval_shape(lambda: init_state(init_params(model, 0), tx))
+    shapes = jax.eval_shape(lambda: init_state(init(model), tx))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 

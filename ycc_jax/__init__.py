@@ -6,8 +6,13 @@
     picture = codec.decode(data)               # bytes -> uint8 (H, W, 3)
     ycc_jax.info(data)                         # the header, without a model
 
-JAX is imported with the first use of `load`, `Codec` or `build`, so that reading a header stays
-instant.
+    model = ycc_jax.build(N=64, M=128, levels=6)   # a model to train: a Flax module,
+    params = ycc_jax.init(model)                   # its parameters,
+    ycc_jax.rate_distortion                        # its loss,
+    ycc_jax.Codec.from_params(params, arguments)   # and a codec of them
+
+`__all__` is all that is public. JAX is imported with the first use of what needs it, so that
+reading a header stays instant.
 """
 
 from ycc_jax.bitstream import info as info
@@ -19,9 +24,22 @@ from ycc_jax.errors import YccError as YccError
 
 __version__ = "0.1.0"
 
-_LAZY = {"load": "codec", "Codec": "codec", "build": "models"}
-__all__ = ["load", "Codec", "build", "info", "YccError", "CorruptStreamError", "InputError"]
-__all__ += ["LimitError", "ModelError"]
+_LAZY = {
+    "load": "codec",
+    "Codec": "codec",
+    "build": "models",
+    "init": "models",
+    "HyperpriorModel": "models",
+    "level_of": "operating_point",
+    "rate_distortion": "loss",
+    "export_model": "codec_model",
+    "load_model": "codec_model",
+    "register_transform": "registry",
+    "register_context": "registry",
+    "register_likelihood": "registry",
+}
+__all__ = ["info", "YccError", "CorruptStreamError", "InputError", "LimitError", "ModelError"]
+__all__ += list(_LAZY)
 
 
 def __getattr__(name: str):

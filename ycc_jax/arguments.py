@@ -3,12 +3,11 @@
 from typing import Any
 
 from ycc_jax.nets.dlec import LAYOUTS
-from ycc_jax.nets.grouped import PHASES
-from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.nets.grouped import PHASES, check_steps
+from ycc_jax.registry import CONTEXTS, LIKELIHOODS, TRANSFORMS
 from ycc_jax.vocabulary import RANGES, SUBSAMPLINGS, YCBCR_MATRICES
 
 CHOICES = {
-    "transform": ("joint", "dlec", "residual"),
     "layout": LAYOUTS,
     "color_space": ("rgb", "ycbcr"),
     "matrix": YCBCR_MATRICES,
@@ -16,18 +15,22 @@ CHOICES = {
     "activation": ("gdn", "prelu"),
     "subsampling": SUBSAMPLINGS,
     "hyperprior": ("none", "scale", "mean_scale"),
-    "context": ("none", "autoregressive", "grouped"),
-    "likelihood": tuple(LIKELIHOODS),
     "surrogate": ("noise", "mixed"),
 }
 
 
 def check(model: Any) -> None:
     """ValueError unless every argument of a `HyperpriorModel` is allowed, and they fit together."""
-    for name, allowed in CHOICES.items():
+    registered = {
+        "transform": tuple(TRANSFORMS),
+        "context": ("none", "autoregressive", *CONTEXTS),
+        "likelihood": tuple(LIKELIHOODS),
+    }
+    for name, allowed in (registered | CHOICES).items():
         if getattr(model, name) not in allowed:
             found = getattr(model, name)
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {found!r}")
+            more = f"; others by ycc_jax.register_{name}" if name in registered else ""
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {found!r}{more}")
     direct = model.context == "none" and not model.level_aware
     for broken, message in (
         (min(model.N, model.M) < 1, f"N and M must be at least 1, found {model.N} and {model.M}"),
@@ -118,3 +121,4 @@ def check(model: Any) -> None:
     ):
         if broken:
             raise ValueError(message)
+    check_steps(model.steps, model.M)

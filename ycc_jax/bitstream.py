@@ -161,8 +161,13 @@ def unpack(
 def info(data: bytes) -> dict:
     """What the file says about itself, ready for JSON; decodes nothing and has no size limit.
 
-    "tile" is the side of the tiles or None, "tiles" their number, "chunks" a list of [name, bytes].
-    "symbols_crc" is None of more tiles than one.
+    Args:
+      data: the stream.
+
+    Returns:
+      The fields of the header and the sizes of the parts, in bytes, by name. "tile" is the side of
+      the tiles in pixels or None, "tiles" their number, "chunks" a list of [name, bytes];
+      "symbols_crc" is None of more tiles than one.
 
     Raises:
       CorruptStreamError: as `unpack`, but that it lists chunks which this version does not know.

@@ -8,15 +8,16 @@ What is done to one tile after the other is in `tile_coder.py`.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from ycc_jax import __version__, bitstream, operating_point
 from ycc_jax.bitstream import Stream
-from ycc_jax.codec_model import CodecModel, find_model, load_model
+from ycc_jax.codec_model import CodecModel, find_model, load_model, model_in_memory
 from ycc_jax.entropy import range_coder
 from ycc_jax.entropy.rdo import BITS_PER_SQUARED_STEP
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
@@ -68,6 +69,80 @@ class Codec:
             raise ModelError(f"model {model.name}: {error}") from error
         self.net = self.stages.net
 
+    @classmethod
+    def from_params(
+        cls,
+        params: Any,
+        arguments: dict[str, Any],
+        *,
+        calibration: Sequence[np.ndarray] = (),
+        backend: str = "auto",
+        **options: Any,
+    ) -> "Codec":
+        """A codec of parameters in memory, with no folder.
+
+        The prior is frozen into integers and the tables are computed, which takes seconds. Files
+        are those of the codec model that `export_model` would write with the same arguments.
+
+        Args:
+          params: nested dict of arrays, of `init` or trained.
+          arguments: of `build`.
+          calibration: uint8 RGB pictures (H, W, 3), of the kind that will be coded, by which the
+            integers are scaled; () for drawn ones.
+          backend: as in `load`.
+          **options: of `codec_model.model_in_memory`: name, training, dtype, frozen.
+
+        Raises:
+          ValueError: as of `export_model`.
+        """
+        model = model_in_memory(arguments, params, calibration=calibration, **options)
+        return cls(model, backend=backend)
+
+    def encode_batch(
+        self,
+        images: Iterable[np.ndarray | Planes],
+        quality: float | None | Sequence[float | None] | np.ndarray = None,
+        **options: Any,
+    ) -> list[bytes]:
+        """`encode` of several pictures, one after the other, each of its own size.
+
+        Args:
+          images: pictures as `encode` takes them, or an array (B, H, W, 3) of them.
+          quality: one for all, or one each.
+          **options: of `encode`, for all.
+
+        Returns:
+          A stream for each picture.
+
+        Raises:
+          As `encode`; and InputError: another number of qualities than of pictures.
+        """
+        images = list(images)
+        if isinstance(quality, Sequence | np.ndarray):
+            qualities = list(quality)
+        else:
+            qualities = [quality] * len(images)
+        if len(qualities) != len(images):
+            raise InputError(
+                f"expected a quality for each of {len(images)} pictures, found {len(qualities)}"
+            )
+        return [self.encode(*pair, **options) for pair in zip(images, qualities, strict=True)]
+
+    def decode_batch(self, streams: Iterable[bytes], **options: Any) -> list[np.ndarray | Planes]:
+        """`decode` of several streams, one after the other.
+
+        Args:
+          streams: of this model.
+          **options: of `decode`, for all.
+
+        Returns:
+          A picture for each stream.
+
+        Raises:
+          As `decode`: the first that fails ends it.
+        """
+        return [self.decode(data, **options) for data in streams]
+
     def encode(
         self,
         image: np.ndarray | Planes,
@@ -116,7 +191,17 @@ class Codec:
         effort: int = 0,
         progress: Progress = ignored,
     ) -> tuple[bytes, np.ndarray | Planes]:
-        """`encode`, and the picture that `decode` will return for it, without decoding."""
+        """`encode`, and the picture that `decode` will return for it, without decoding.
+
+        Args:
+          image, quality, chroma, worth, tile, effort, progress: as of `encode`; so are the errors.
+
+        Returns:
+          The stream; and uint8 (H, W, 3), (H, W) or `Planes`, of the kind that was encoded.
+
+        Raises:
+          As `encode`.
+        """
         asked = quality, chroma, worth, tile, effort, progress
         data, coder, latent = self._encode(image, *asked)
         header = coder.header
@@ -156,6 +241,9 @@ class Codec:
         self, data: bytes, *, max_pixels: int | None = DEFAULT_MAX_PIXELS
     ) -> tuple[np.ndarray | Planes, float]:
         """As `decode`, of a stream of which parts are damaged or missing.
+
+        Args:
+          data, max_pixels: as of `decode`.
 
         Returns:
           The picture, grey where a tile is lost, and what share of its pixels that is, 0 up to but

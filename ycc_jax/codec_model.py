@@ -17,23 +17,21 @@ second, and written down as a hash of both (`shapes`): a model that has it is no
 
 import contextlib
 import dataclasses
-import functools
-import hashlib
 import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.errors import InputError, ModelError
 from ycc_jax.exact.freeze import freeze
+from ycc_jax.model_arrays import check_parameters, hash_of, hash_of_shapes, leaves, nested, under
 from ycc_jax.model_folder import BUNDLED, BUNDLED_DEFAULT, check_export_path, replacing
-from ycc_jax.models import HyperpriorModel, build
+from ycc_jax.models import build
 
 FORMAT_VERSION = 2
 _FIELDS = ("cdf", "length", "offset")
@@ -105,22 +103,54 @@ def export_model(
         integers whose sums are proved to be exact.
     """
     path = check_export_path(path)
-    arrays = {f"params/{key}": np.asarray(leaf).astype(dtype) for key, leaf in _leaves(params)}
-    check_parameters(build(**arguments), arrays)
+    content = _content(name, arguments, params, training, dtype, calibration, frozen)
+    with replacing(path) as folder:
+        np.savez_compressed(folder / "arrays.npz", **_any(content.arrays))
+        return _finish(folder, content)
+
+
+def model_in_memory(
+    arguments: dict[str, Any],
+    params: Any,
+    *,
+    name: str = "in memory",
+    training: dict[str, Any] | None = None,
+    dtype: Any = np.float16,
+    calibration: Sequence[np.ndarray] = (),
+    frozen: dict[str, np.ndarray] | None = None,
+) -> CodecModel:
+    """What `load_model` gives of a folder that `export_model` writes, without the folder.
+
+    Args and errors are those of `export_model`; streams of the one are streams of the other.
+    """
+    return _codec_model(_content(name, arguments, params, training, dtype, calibration, frozen))
+
+
+class _Content(NamedTuple):
+    """What the files of a folder hold: model.json, arrays.npz and frozen.npz."""
+
+    header: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    frozen: dict[str, np.ndarray]
+
+
+def _content(name, arguments, params, training, dtype, calibration, frozen) -> _Content:
+    """All of a codec model, from parameters; arguments and errors as of `export_model`."""
+    model = build(**arguments)
+    arrays = {f"params/{key}": np.asarray(leaf).astype(dtype) for key, leaf in leaves(params)}
+    check_parameters(model, arrays)
     for key, value in arrays.items():
         if not np.isfinite(value).all():
             raise ValueError(
                 f"expected parameters finite in {np.dtype(dtype)}, found NaN or infinity in {key}"
             )
-    tables = build(**arguments).coding_tables(_unflatten(arrays))
+    tables = model.coding_tables(nested(arrays))
     for latent, table in tables.items():
         for field in _FIELDS:
             arrays[f"tables/{latent}/{field}"] = getattr(table, field)
     if frozen is None:
-        frozen = freeze(build(**arguments), _unflatten(arrays), calibration)
-    with replacing(path) as folder:
-        np.savez_compressed(folder / "arrays.npz", **_any(arrays))
-        return _finish(folder, name, arguments, arrays, frozen, training or {})
+        frozen = freeze(model, nested(arrays), calibration)
+    return _Content(_header(name, arguments, arrays, frozen, training or {}), arrays, frozen)
 
 
 def freeze_model(
@@ -155,27 +185,31 @@ def freeze_model(
         # As format 1 called them.
         arguments = {_RENAMED.get(key, key): value for key, value in header["arguments"].items()}
         check_arrays(model, {"arguments": arguments}, arrays)
-    frozen = freeze(build(**arguments), _unflatten(arrays), calibration)
+    frozen = freeze(build(**arguments), nested(arrays), calibration)
     content = (model / "arrays.npz").read_bytes()
     with replacing(path) as folder:
         (folder / "arrays.npz").write_bytes(content)
-        return _finish(folder, header["name"], arguments, arrays, frozen, header["training"])
+        header = _header(header["name"], arguments, arrays, frozen, header["training"])
+        return _finish(folder, _Content(header, arrays, frozen))
 
 
-def _finish(folder, name, arguments, arrays, frozen, training) -> str:
-    """Writes what goes beside the arrays; the model's hash."""
-    np.savez_compressed(folder / "frozen.npz", **_any(frozen))
-    digest = _hash(arguments, {**arrays, **_under("frozen", frozen)})
-    header = {
+def _header(name, arguments, arrays, frozen, training) -> dict[str, Any]:
+    """model.json."""
+    return {
         "format_version": FORMAT_VERSION,
         "name": name,
         "arguments": arguments,
-        "hash": digest,
-        "shapes": _shapes_hash(arguments, arrays),
+        "hash": hash_of(arguments, {**arrays, **under("frozen", frozen)}),
+        "shapes": hash_of_shapes(arguments, arrays),
         "training": training,
     }
-    (folder / "model.json").write_text(json.dumps(header, indent=2) + "\n")
-    return digest
+
+
+def _finish(folder, content: _Content) -> str:
+    """Writes what goes beside the arrays; the model's hash."""
+    np.savez_compressed(folder / "frozen.npz", **_any(content.frozen))
+    (folder / "model.json").write_text(json.dumps(content.header, indent=2) + "\n")
+    return content.header["hash"]
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -222,6 +256,12 @@ def read_header(path: str | Path, versions: tuple[int, ...] = (FORMAT_VERSION,))
 def load_model(path: str | Path) -> CodecModel:
     """Reads a codec model folder, and checks its hash and that its arrays fit its arguments.
 
+    Args:
+      path: the folder; `find_model` knows those of bundled models.
+
+    Returns:
+      The codec model in memory.
+
     Raises:
       ModelError: missing, damaged, of another format version, the arrays are not those hashed, or
         one is missing or has another shape than the arguments ask for.
@@ -229,25 +269,30 @@ def load_model(path: str | Path) -> CodecModel:
     header = read_header(path)
     with _damage_named(path):
         arrays, frozen = _load(path, "arrays.npz"), _load(path, "frozen.npz")
-        found = _hash(header["arguments"], {**arrays, **_under("frozen", frozen)})
+        found = hash_of(header["arguments"], {**arrays, **under("frozen", frozen)})
         if found != header["hash"]:
             raise ModelError(f"{path}: expected hash {header['hash']}, found {found}")
         check_arrays(path, header, arrays)
-        tables = {
-            latent: CdfTables(*(arrays[f"tables/{latent}/{field}"] for field in _FIELDS))
-            for latent in ("y", "z")
-            if f"tables/{latent}/cdf" in arrays
-        }
-        return CodecModel(
-            header["name"],
-            header["arguments"],
-            _unflatten(arrays),
-            tables,
-            frozen,
-            found,
-            weights_hash(header),
-            _lambdas(header),
-        )
+        return _codec_model(_Content(header, arrays, frozen))
+
+
+def _codec_model(content: _Content) -> CodecModel:
+    header, arrays, frozen = content
+    tables = {
+        latent: CdfTables(*(arrays[f"tables/{latent}/{field}"] for field in _FIELDS))
+        for latent in ("y", "z")
+        if f"tables/{latent}/cdf" in arrays
+    }
+    return CodecModel(
+        header["name"],
+        header["arguments"],
+        nested(arrays),
+        tables,
+        frozen,
+        header["hash"],
+        weights_hash(header),
+        _lambdas(header),
+    )
 
 
 def _lambdas(header: dict[str, Any]) -> tuple[float, ...]:
@@ -273,7 +318,7 @@ def check_arrays(path: str | Path, header: dict[str, Any], arrays: dict[str, np.
     try:
         model = build(**header["arguments"])
         # Export has checked this very combination, or else it is checked now.
-        if header.get("shapes") != _shapes_hash(header["arguments"], arrays):
+        if header.get("shapes") != hash_of_shapes(header["arguments"], arrays):
             check_parameters(model, arrays)
         for latent, rows in model.table_rows.items():
             key = f"tables/{latent}/cdf"
@@ -282,34 +327,6 @@ def check_arrays(path: str | Path, header: dict[str, Any], arrays: dict[str, np.
                 raise ValueError(f"expected {key} with {rows} rows, found {found}")
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from error
-
-
-def check_parameters(model: HyperpriorModel, arrays: dict[str, np.ndarray]) -> None:
-    """ValueError unless the arrays "params/..." are the model's parameters, by name and shape."""
-    expected = _parameter_shapes(model)
-    found = {key: value.shape for key, value in arrays.items() if key.startswith("params/")}
-    for key in sorted(expected | found):
-        if key not in found:
-            raise ValueError(f"expected parameter {key} of shape {expected[key]}, found none")
-        if key not in expected:
-            raise ValueError(f"expected no parameter {key}, found one of shape {found[key]}")
-        if expected[key] != found[key]:
-            raise ValueError(
-                f"expected parameter {key} of shape {expected[key]}, found {found[key]}"
-            )
-
-
-@functools.lru_cache(maxsize=8)
-def _parameter_shapes(model: HyperpriorModel) -> dict[str, tuple[int, ...]]:
-    level = np.zeros((1, len(model.grid)), np.float32)
-
-    def init(rgb):
-        return model.init(jax.random.PRNGKey(0), model.picture(rgb), level)
-
-    rgb = jax.ShapeDtypeStruct((1, model.stride, model.stride, 3), np.float32)
-    return {
-        f"params/{key}": leaf.shape for key, leaf in _leaves(jax.eval_shape(init, rgb)["params"])
-    }
 
 
 def weights_hash(header: dict[str, Any]) -> bytes:
@@ -322,53 +339,6 @@ def _load(path: str | Path, name: str) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
-def _under(section: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{section}/{key}": value for key, value in arrays.items()}
-
-
 def _any(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     # savez has arguments of other types beside the arrays'.
     return arrays
-
-
-def _canonical(arguments: dict[str, Any]) -> bytes:
-    return json.dumps(arguments, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _hash(arguments: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(_canonical(arguments))
-    for key in sorted(arrays):
-        value = np.ascontiguousarray(arrays[key])
-        value = value.astype(value.dtype.newbyteorder("<"))
-        digest.update(f"{key}:{value.dtype.str}:{value.shape};".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
-
-
-def _shapes_hash(arguments: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the arguments, and the names and shapes of the parameters, hex."""
-    digest = hashlib.sha256(_canonical(arguments))
-    for key in sorted(key for key in arrays if key.startswith("params/")):
-        digest.update(f"{key}:{arrays[key].shape};".encode())
-    return digest.hexdigest()
-
-
-def _leaves(tree: Any, prefix: str = ""):
-    """(path, leaf) of nested dicts."""
-    for key, value in tree.items():
-        if hasattr(value, "items"):
-            yield from _leaves(value, f"{prefix}{key}/")
-        else:
-            yield prefix + key, value
-
-
-def _unflatten(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in arrays.items():
-        section, *parents, leaf = key.split("/")
-        if section == "params":
-            node = tree
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[leaf] = value.astype(np.float32)
-    return tree

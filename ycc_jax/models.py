@@ -29,14 +29,12 @@ from ycc_jax.entropy import factorized
 from ycc_jax.entropy.tables import CdfTables
 from ycc_jax.metrics.distortion import Picture
 from ycc_jax.nets import grouped
-from ycc_jax.nets.dlec import DlecAnalysis, DlecSynthesis
-from ycc_jax.nets.gain import GainUnits
+from ycc_jax.nets.gain import GainUnits, check_level
 from ycc_jax.nets.grouped import Step
-from ycc_jax.nets.joint import JointAnalysis, JointSynthesis
 from ycc_jax.nets.layers import computing_in, widen
-from ycc_jax.nets.prior import LIKELIHOODS, Prior
-from ycc_jax.nets.residual import ResidualAnalysis, ResidualSynthesis
+from ycc_jax.nets.prior import Prior
 from ycc_jax.pictures import color
+from ycc_jax.registry import CONTEXTS, LIKELIHOODS, TRANSFORMS
 from ycc_jax.rounding import add_noise, round_ste
 
 Array = jax.Array
@@ -49,7 +47,7 @@ class HyperpriorModel(nn.Module):
       N, M: channels of the transforms (and of z), and of y.
       transform: "joint" (three channels through one stack; Minnen et al. 2018) or "dlec" (luma and
         half-size chroma; Egilmez et al. 2021) in one of its layouts, or "residual" (the same, wider
-        at strides 4 and 8, with residual blocks: `nets/residual.py`).
+        at strides 4 and 8, with residual blocks: `nets/residual.py`), or a registered one.
       widths: of "residual": channels at strides 2, 4 and 8; () for N, 1.5 N and 3 N.
       analysis_blocks, synthesis_blocks: of "residual": residual blocks at strides 4 and 8.
       level_aware_transform: of "residual": its layers are told the level.
@@ -68,9 +66,10 @@ class HyperpriorModel(nn.Module):
       linear_shortcut: the lapped transform beside the network; of "joint" in RGB.
       hyperprior: "mean_scale" (Minnen et al. 2018), "scale" (zero mean; Balle et al. 2018), or
         "none": y itself has the factorized density.
-      context: "autoregressive" (5x5 masked), "grouped" (`nets/grouped.py`) or "none".
+      context: "autoregressive" (5x5 masked), "grouped" (`nets/grouped.py`), "none", or a
+        registered one.
       groups, phases: of "grouped": channels of all groups but the last, and phases of each.
-      likelihood: of y given mean and scale, a key of `LIKELIHOODS`.
+      likelihood: of y given mean and scale, a key of `registry.LIKELIHOODS`.
       density_filters, density_offset: of the factorized density.
       entropy_width: 0 for the paper's sizes of context, hyper synthesis and entropy-parameter nets
         (which grow with M), else a width E: features of context and hyperprior E, hidden layers
@@ -138,6 +137,11 @@ class HyperpriorModel(nn.Module):
         return "density_z" if self.has_hyperprior else "density_y"
 
     @property
+    def strided_widths(self) -> tuple[int, ...]:
+        """Channels of "residual" at strides 2, 4 and 8."""
+        return self.widths or (self.N, 3 * self.N // 2, 3 * self.N)
+
+    @property
     def width(self) -> int:
         """Channels of the transforms at stride 2, where they take the most memory."""
         return self.widths[0] if self.widths else self.N
@@ -150,7 +154,7 @@ class HyperpriorModel(nn.Module):
     @property
     def takes_planes(self) -> bool:
         """Whether the transform codes luma and half-size chroma, not three planes of one size."""
-        return self.transform != "joint"
+        return TRANSFORMS[self.transform].planes
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -160,37 +164,24 @@ class HyperpriorModel(nn.Module):
         return (self.levels, len(self.chroma_weights)) if self.chroma_weights else (self.levels,)
 
     @property
+    def in_steps(self) -> bool:
+        """Whether y is coded in several steps of whole planes: the grouped context and its like."""
+        return self.context in CONTEXTS
+
+    @property
     def steps(self) -> tuple[Step, ...]:
-        """In what parts y is coded, each of a whole plane: one, but of the grouped context."""
-        if self.context == "grouped":
-            return grouped.steps(self.M, self.groups, self.phases)
-        return grouped.steps(self.M, (), 1)
+        """In what parts y is coded, each of a whole plane; one without such a context."""
+        return CONTEXTS[self.context](self) if self.in_steps else grouped.steps(self.M, (), 1)
 
     def setup(self):
-        N, M = self.N, self.M
-        if self.transform == "dlec":
-            options = (self.activation, self.linear_shortcut, self.layout)
-            self.analysis_net = DlecAnalysis(N, M, *options, name="analysis")
-            self.synthesis_net = DlecSynthesis(N, *options, name="synthesis")
-        elif self.transform == "residual":
-            widths = self.widths or (N, 3 * N // 2, 3 * N)
-            grid = self.grid if self.level_aware_transform else ()
-            self.analysis_net = ResidualAnalysis(
-                widths, self.analysis_blocks, M, self.activation, grid, name="analysis"
-            )
-            self.synthesis_net = ResidualSynthesis(
-                widths, self.synthesis_blocks, self.activation, grid, name="synthesis"
-            )
-        else:
-            linear = dict(linear_shortcut=self.linear_shortcut)
-            self.analysis_net = JointAnalysis(N, M, self.activation, name="analysis", **linear)
-            self.synthesis_net = JointSynthesis(N, self.activation, name="synthesis", **linear)
+        transform = TRANSFORMS[self.transform]
+        self.analysis, self.synthesis = transform.analysis(self), transform.synthesis(self)
         if self.grid:
-            self.gain_y = GainUnits(self.grid, M)
-            self.gain_z = GainUnits(self.grid, N)
+            self.gain_y = GainUnits(self.grid, self.M)
+            self.gain_z = GainUnits(self.grid, self.N)
         self.prior = Prior(
-            N,
-            M,
+            self.N,
+            self.M,
             self.hyperprior,
             self.context,
             self.likelihood,
@@ -233,11 +224,11 @@ class HyperpriorModel(nn.Module):
         if self.takes_planes:
             luma, chroma = self.to_planes(x)
             planes = luma - self.input_offset, chroma - self.input_offset
-            y = self.analysis_net(*planes, *self._told(level))
+            y = self.analysis(*planes, *self._told(level))
         else:
             if self.color_space == "ycbcr":
                 x = color.rgb_to_ycbcr(x, self.matrix, self.color_range)
-            y = self.analysis_net(jnp.asarray(x) - self.input_offset)
+            y = self.analysis(jnp.asarray(x) - self.input_offset, *self._told(level))
         return widen(y) * gain
 
     def synthesise(self, y_hat: Array, level: Array) -> Picture:
@@ -249,7 +240,7 @@ class HyperpriorModel(nn.Module):
     def synthesise_planes(self, y_hat: Array, level: Array) -> tuple[Array, Array]:
         """y_hat -> luma (B, H, W, 1) and chroma (B, H/2, W/2, 2) in codes / 255, not by "joint"."""
         (_, inverse), _ = self.gains(level)
-        luma, chroma = self.synthesis_net(y_hat * inverse, *self._told(level))
+        luma, chroma = self.synthesis(y_hat * inverse, *self._told(level))
         return widen(luma) + self.input_offset, widen(chroma) + self.input_offset
 
     def synthesise_rgb(self, y_hat: Array, level: Array) -> Array:
@@ -258,14 +249,14 @@ class HyperpriorModel(nn.Module):
             planes = self.synthesise_planes(y_hat, level)
             return color.ycbcr420_to_rgb(*planes, self.matrix, self.color_range)
         (_, inverse), _ = self.gains(level)
-        x = widen(self.synthesis_net(y_hat * inverse)) + self.input_offset
+        x = widen(self.synthesis(y_hat * inverse, *self._told(level))) + self.input_offset
         if self.color_space == "rgb":
             return x
         return color.ycbcr_to_rgb(x, self.matrix, self.color_range)
 
     def _told(self, level: Array) -> tuple[Array, ...]:
         """What a transform takes beside its input: the level, or nothing."""
-        return (level,) if self.transform == "residual" else ()
+        return (level,) if TRANSFORMS[self.transform].level else ()
 
     def picture(self, rgb: Array) -> Picture:
         """RGB (B, H, W, 3) in [0, 1] -> the same picture as `subsampling` says."""
@@ -323,23 +314,31 @@ class HyperpriorModel(nn.Module):
 
     # ---- the forward pass ----------------------------------------------------------------------
 
-    def __call__(self, x: Picture, level: Array, key: Array | None = None) -> dict[str, Any]:
+    def __call__(
+        self, x: Picture, level: Array, key: Array | None = None, details: bool = False
+    ) -> dict[str, Any]:
         """One batch, to its reconstruction and its bits.
 
         Args:
           x: a batch of pictures as `subsampling` says, RGB (B, H, W, 3) or planes, in [0, 1]; H and
             W multiples of `stride`.
-          level: fractional positions on the grid of levels, (B,) rates 0 .. levels - 1 or (B, 2)
-            rates and chroma weights; ignored by single-rate models.
+          level: fractional positions on the grid of levels, (B,) or (B, 1) rates 0 .. levels - 1,
+            or (B, 2) rates and chroma weights; ignored by single-rate models.
+            `operating_point.level_of` gives those of a quality.
           key: noise for training; None rounds, as a decoder would.
+          details: whether to return the latents, too.
 
         Returns:
           x_hat, of x's shape, not clipped; `bits_y` and `bits_z` (B,), the bits of each picture;
           `metrics`, scalars by name: bpp_y, bpp_z and bpp, bits per pixel as means over the batch.
+          With details also y (B, h, w, M), with gain and not rounded; y_hat, in steps;
+          element_bits_y, the bits of each of its elements; and with a hyperprior z_hat (B, h/4,
+          w/4, N) and element_bits_z. With a key, bits are those of noisy latents.
 
         Raises:
-          ValueError: H or W is not a multiple of `stride`, x is of the other kind, or the
-            compute_dtype is unknown.
+          ValueError: H or W is not a multiple of `stride`, x is of the other kind, the level is of
+            another shape or beyond the trained ones (which only a concrete one shows; a traced one
+            is clipped), or the compute_dtype is unknown.
         """
         if isinstance(x, tuple) != (self.subsampling == "420"):
             raise ValueError(f"expected a picture in {self.subsampling}, found the other form")
@@ -348,46 +347,54 @@ class HyperpriorModel(nn.Module):
             raise ValueError(
                 f"expected sides that are multiples of {self.stride}, found {height} x {width}"
             )
+        if self.grid:
+            check_level(level, self.grid)
         with computing_in(self.compute_dtype):
-            y_hat, bits_y, bits_z = self.rate(self.analyse(x, level), level, key)
-            x_hat = self.synthesise(y_hat, level)
+            y = self.analyse(x, level)
+            coded = self.rate(y, level, key)
+            x_hat = self.synthesise(coded["y_hat"], level)
+        bits_y = coded["element_bits_y"].sum((1, 2, 3))
+        bits_z = jnp.zeros_like(bits_y)
+        if self.has_hyperprior:
+            bits_z = coded["element_bits_z"].sum((1, 2, 3))
         pixels = height * width
         bpp_y, bpp_z = bits_y.mean() / pixels, bits_z.mean() / pixels
         metrics = {"bpp_y": bpp_y, "bpp_z": bpp_z, "bpp": bpp_y + bpp_z}
-        return {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
+        out = {"x_hat": x_hat, "bits_y": bits_y, "bits_z": bits_z, "metrics": metrics}
+        return out | {"y": y} | coded if details else out
 
-    def rate(self, y: Array, level: Array, key: Array | None) -> tuple[Array, Array, Array]:
-        """The prior alone: gained y (B, h, w, M) -> y_hat, and the bits (B,) of y and of z.
+    def rate(self, y: Array, level: Array, key: Array | None) -> dict[str, Array]:
+        """The prior alone: gained y (B, h, w, M) -> y_hat, element_bits_y, z_hat, element_bits_z.
 
         Args:
-          level, key: as in `__call__`.
+          level, key: as in `__call__`, which says what these are.
         """
         if not self.has_hyperprior:
             y_tilde, y_hat = self.surrogates(y, key, 1, self.prior.density.offset)
-            bits_y = self.prior.density(y_tilde).sum((1, 2, 3))
-            return y_hat, bits_y, jnp.zeros_like(bits_y)
+            return {"y_hat": y_hat, "element_bits_y": self.prior.density(y_tilde)}
         z = self.hyper_analyse(y, level)
         z_tilde, z_hat = self.surrogates(z, key, 0, self.prior.density.offset)
-        bits_z = self.prior.density(z_tilde).sum((1, 2, 3))
-        return *self.quantize(y, self.hyper_synthesise(z_hat, level), level, key), bits_z
+        y_hat, bits_y = self.quantize(y, self.hyper_synthesise(z_hat, level), level, key)
+        coded = {"y_hat": y_hat, "element_bits_y": bits_y}
+        return coded | {"z_hat": z_hat, "element_bits_z": self.prior.density(z_tilde)}
 
     def quantize(
         self, y: Array, hyper: Array, level: Array, key: Array | None
     ) -> tuple[Array, Array]:
-        """y_hat, and the bits (B,) of y, given hyper features."""
+        """y_hat, and the bits of each element of y, (B, h, w, M) both, given hyper features."""
         y_tilde, y_hat = self.surrogates(y, key, 1)
         rounds = key is None or self.surrogate == "mixed"
         likelihood = LIKELIHOODS[self.likelihood]
-        if self.context == "grouped":
+        if self.in_steps:
             # What a decoder does, step by step.
-            known, total = jnp.zeros_like(y), jnp.zeros(y.shape[0])
+            known, total = jnp.zeros_like(y), jnp.zeros_like(y)
             for step in self.steps:
                 here = (..., slice(step.start, step.stop))
                 mask = step.mask(*y.shape[1:3])[..., None]
                 mean, *scales = self.parameters(hyper, known, level, step)
                 found = round_ste(y[here], mean) if rounds else y_hat[here]
                 bits = likelihood.bits(found if key is None else y_tilde[here], mean, *scales)
-                total += jnp.where(mask, bits, 0).sum((1, 2, 3))
+                total = total.at[here].add(jnp.where(mask, bits, 0))
                 known = known.at[here].set(jnp.where(mask, found, known[here]))
             return known, total
         if rounds and self.context == "autoregressive":
@@ -400,7 +407,7 @@ class HyperpriorModel(nn.Module):
         if rounds:
             y_hat = round_ste(y, mean)
         bits = likelihood.bits(y_hat if key is None else y_tilde, mean, *scales)
-        return y_hat, bits.sum((1, 2, 3))
+        return y_hat, bits
 
     def _found(self, y: Array, context: Array, hyper: Array, level: Array) -> Array:
         """y_hat by the means that some latent in its place gives, at all positions at once.
@@ -458,7 +465,7 @@ class HyperpriorModel(nn.Module):
         for step in self.steps:
             here = (..., slice(step.start, step.stop))
             mask = step.mask(*y_hat.shape[1:3])[..., None]
-            coded = known if self.context == "grouped" else y_hat  # the masked one sees no other
+            coded = known if self.in_steps else y_hat  # the masked one sees no other
             mean, *scales = self.parameters(hyper, coded, level, step)
             bits = LIKELIHOODS[self.likelihood].bits(
                 *(finer * a for a in (y_hat[here], mean, *scales))
@@ -515,3 +522,19 @@ def build(**arguments: Any) -> HyperpriorModel:
     model = HyperpriorModel(**hashable)
     check(model)
     return model
+
+
+def init(model: HyperpriorModel, seed: int = 0) -> dict[str, Any]:
+    """Random parameters of a model, by a seed.
+
+    Args:
+      model: of `build`.
+      seed: the same one gives the same parameters, on one kind of device and release of JAX.
+
+    Returns:
+      A nested dict of float32 arrays, Flax's "params". `jax.eval_shape(lambda: init(model))` has
+      their shapes without computing them.
+    """
+    x = model.picture(jnp.zeros((1, 64, 64, 3)))
+    level = jnp.zeros((1, len(model.grid)))
+    return jax.jit(model.init)(jax.random.PRNGKey(seed), x, level)["params"]

@@ -62,12 +62,33 @@ def steps_of(point: OperatingPoint) -> tuple[int, int | None]:
     return round(point.quality * QUALITY_UNIT), chroma
 
 
-def level_of(net: HyperpriorModel, quality: float, chroma: float | None = None) -> np.ndarray:
-    """Position on the grid of levels, (1,) or (1, 2): quality 0..100 is linear in the rates."""
-    position = [quality / 100 * max(net.levels - 1, 0)]
-    if chroma is None or not net.chroma_weights:
-        return np.array(position, np.float32)
-    return np.array([[*position, chroma_position(chroma, net.chroma_weights)]], np.float32)
+def level_of(
+    model: HyperpriorModel, quality: float | None = None, chroma: float | None = None
+) -> np.ndarray:
+    """Where on a model's grid of levels a quality and a weight of chroma lie.
+
+    Args:
+      model: any; of one without levels, the level is a single 0 that it ignores.
+      quality: 0 (smallest files) to 100, linear in the rate levels; None: 50.
+      chroma: weight of a chroma plane against luma, of models with a grid of gains; None: 0.25, or
+        what of their range is nearest.
+
+    Returns:
+      float32 (1, 1), or (1, 2) on a grid of rates and chroma weights: what `HyperpriorModel` takes
+      as the level of one picture. Both are rounded first as a file's header stores them.
+
+    Raises:
+      InputError: out of range, or not of this model.
+    """
+    return level_at(model, choose(model, quality, chroma))
+
+
+def level_at(model: HyperpriorModel, point: OperatingPoint) -> np.ndarray:
+    """`level_of` of a point that was chosen."""
+    position = [point.quality / 100 * max(model.levels - 1, 0)]
+    if point.chroma is not None:
+        position.append(chroma_position(point.chroma, model.chroma_weights))
+    return np.array([position], np.float32)
 
 
 def lambda_of(lambdas: Sequence[float], level: np.ndarray) -> float | None:
@@ -76,7 +97,7 @@ def lambda_of(lambdas: Sequence[float], level: np.ndarray) -> float | None:
 
     Args:
       lambdas: one a rate, or ().
-      level: of `level_of`.
+      level: of `level_of`, one picture's.
     """
     if not len(lambdas):
         return None

@@ -58,7 +58,7 @@ class TileCoder:
         self._model, self._stages, self._backend, self.header = model, stages, backend, header
         self.tiling = Tiling(header.height, header.width, stages.net.stride, header.tile)
         self._crc, self._point = head_crc(header), point
-        self._level = operating_point.level_of(stages.net, point.quality, point.chroma)
+        self._level = operating_point.level_at(stages.net, point)
         steps = operating_point.steps_of(point)
         self._prior_level = stages.prior.level(*steps) if stages.prior else None
 

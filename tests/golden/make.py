@@ -36,9 +36,9 @@ from ycc_jax.compressai import import_checkpoint
 from ycc_jax.entropy.tables import TOTAL, CdfTables
 from ycc_jax.header import Chunk, Header
 from ycc_jax.models import HyperpriorModel, build
-from ycc_jax.nets.prior import LIKELIHOODS
 from ycc_jax.pictures.color import rgb_to_ycbcr420
 from ycc_jax.pictures.planes import Planes
+from ycc_jax.registry import LIKELIHOODS
 
 ONE = dict(levels=0, level_aware=False)
 RGB = dict(ONE, transform="joint", color_space="rgb", activation="gdn")

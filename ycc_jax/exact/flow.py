@@ -31,7 +31,7 @@ DENSE = ("hidden_0", "hidden_1", "output")
 def names(net: HyperpriorModel) -> list[str]:
     """Of all layers."""
     found = [*HYPER, *(["context"] if net.context == "autoregressive" else [])]
-    if net.context != "grouped":
+    if not net.in_steps:
         return found + list(DENSE if net.has_nets else [])
     for step in net.steps:
         if not step.phase:
@@ -93,7 +93,7 @@ def limit(tensor: str) -> int:
 
 def _dense(net: HyperpriorModel, params: dict[str, Any]):
     """(prefix of the layers' names, parameters) of each entropy-parameter net."""
-    if net.context == "grouped":
+    if net.in_steps:
         for step in net.steps:
             if not step.phase:
                 yield f"group_{step.start}/", params[f"group_parameters_{step.start}"]
@@ -146,7 +146,7 @@ def outputs(
       step: one of `net.steps`.
     """
     features, prefix = [hyper], ""
-    if net.context == "grouped":
+    if net.in_steps:
         prefix = f"group_{step.start}/"
         if step.start:
             features.append(run(prefix + "channel_context", seen[..., : step.start]))

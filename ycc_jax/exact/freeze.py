@@ -17,7 +17,7 @@ from ycc_jax.exact import fixed_point, flow
 from ycc_jax.exact.calibration import Arrays, drawn_pictures, largest_values, offset_of
 from ycc_jax.exact.layers import MAX_WEIGHT, Layer, prove
 from ycc_jax.models import HyperpriorModel
-from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.registry import LIKELIHOODS
 from ycc_jax.rounding import Y_BITS
 
 HEADROOM = 2.0
@@ -96,7 +96,7 @@ def _level_tables(net: HyperpriorModel, params: dict[str, Any]) -> Arrays:
     """What the level adds to the first entropy-parameter layer, (*grid, F), by its name."""
     if not net.level_aware:
         return {}
-    if net.context != "grouped":
+    if not net.in_steps:
         return {"hidden_0": np.asarray(params["entropy_parameters"]["level"], np.float64)}
     return {
         f"group_{step.start}/hidden_0": np.asarray(

@@ -26,7 +26,7 @@ from ycc_jax.exact.layers import (
 )
 from ycc_jax.models import HyperpriorModel
 from ycc_jax.nets.grouped import Step
-from ycc_jax.nets.prior import LIKELIHOODS
+from ycc_jax.registry import LIKELIHOODS
 from ycc_jax.rounding import Y_BITS
 
 Array = jax.Array

@@ -19,7 +19,7 @@ from ycc_jax.nets.lapped import BLOCK, kept_channels
 from ycc_jax.pictures.color import from_uint8
 
 Array = jax.Array
-# (lambdas, chroma weights) of the levels, ascending, of the "ycbcr" distortion (`train/loss.py`).
+# (lambdas, chroma weights) of the levels, ascending, of the "ycbcr" distortion (`loss.py`).
 Axes = tuple[tuple[float, ...], tuple[float, ...]]
 PER_LEVEL = ("log_gain", "log_inverse", "level")
 """Names of the parameters that have a value for each level: the gains, and the vectors by which the

@@ -40,6 +40,25 @@ def level_weights(level: Array, grid: tuple[int, ...]) -> Array:
     return weights
 
 
+def check_level(level: Array, grid: tuple[int, ...]) -> None:
+    """ValueError unless levels are of the shape that `level_weights` takes, and on the grid.
+
+    Whether they are on it is seen of concrete ones only, not of those that JAX traces.
+    """
+    expected = f"(B, {len(grid)}){' or (B,)' if len(grid) == 1 else ''}"
+    shape = jnp.shape(level)
+    if shape[1:] != (len(grid),) and not (len(grid) == 1 and len(shape) == 1):
+        raise ValueError(f"expected levels of shape {expected}, found {shape}")
+    if isinstance(level, jax.core.Tracer):
+        return
+    positions = np.asarray(level).reshape(-1, len(grid))
+    for axis, n in enumerate(grid):
+        beyond = positions[~((positions[:, axis] >= 0) & (positions[:, axis] <= n - 1)), axis]
+        if beyond.size:
+            name = ("rate levels", "levels of chroma")[axis]
+            raise ValueError(f"expected {name} from 0 to {n - 1}, found {beyond[0]:g}")
+
+
 def chroma_position(chroma: float, chroma_weights: tuple[float, ...]) -> float:
     """Fractional position of a chroma weight among those trained, linear in its logarithm.
 

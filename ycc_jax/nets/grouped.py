@@ -25,21 +25,33 @@ Array = jax.Array
 
 # Phase of position (row % 2, column % 2), by the number of phases. Every position has neighbours
 # of the phases before its own on either side.
-PHASES = {1: [[0, 0], [0, 0]], 2: [[0, 1], [1, 0]], 4: [[0, 2], [3, 1]]}
+PHASES = {1: ((0,),), 2: ((0, 1), (1, 0)), 4: ((0, 2), (3, 1))}
 
 
 class Step(NamedTuple):
-    """Channels start .. stop - 1 at the positions of one phase of several."""
+    """Channels start .. stop - 1 at the positions of one phase of several.
+
+    Attributes:
+      start, stop: of the channels.
+      phase: 0, 1, ...
+      pattern: the phase of each position of a tile, row by row, that is repeated over the plane.
+    """
 
     start: int
     stop: int
     phase: int
-    phases: int
+    pattern: tuple[tuple[int, ...], ...]
+
+    @property
+    def phases(self) -> int:
+        """How many phases the pattern has."""
+        return 1 + max(map(max, self.pattern))
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """Which positions are of the phase, bool (height, width)."""
-        pattern = np.tile(PHASES[self.phases], (-(-height // 2), -(-width // 2)))
-        return pattern[:height, :width] == self.phase
+        rows, columns = len(self.pattern), len(self.pattern[0])
+        tiled = np.tile(self.pattern, (-(-height // rows), -(-width // columns)))
+        return tiled[:height, :width] == self.phase
 
 
 def steps(M: int, groups: tuple[int, ...], phases: int) -> tuple[Step, ...]:
@@ -52,7 +64,29 @@ def steps(M: int, groups: tuple[int, ...], phases: int) -> tuple[Step, ...]:
     """
     ends = np.cumsum([0, *groups, M - sum(groups)]).tolist()
     pairs = zip(ends[:-1], ends[1:], strict=True)
-    return tuple(Step(*pair, phase, phases) for pair in pairs for phase in range(phases))
+    pattern = PHASES[phases]
+    return tuple(Step(*pair, phase, pattern) for pair in pairs for phase in range(phases))
+
+
+def check_steps(steps: tuple[Step, ...], M: int) -> None:
+    """ValueError unless each of M channels is coded once at every position, and phase 0 first."""
+    found: dict[tuple[int, int], list[Step]] = {}
+    for step in steps:
+        found.setdefault((step.start, step.stop), []).append(step)
+    ends = [0, *(stop for _, stop in sorted(found))]
+    if sorted(found) != list(zip(ends[:-1], ends[1:], strict=True)) or ends[-1] != M:
+        raise ValueError(
+            f"expected steps whose groups share {M} channels, found groups {sorted(found)}"
+        )
+    for group, own in found.items():
+        phases = [step.phase for step in own]
+        rows = {len(row) for step in own for row in step.pattern}
+        if len({step.pattern for step in own}) != 1 or len(rows) != 1 or 0 in rows:
+            raise ValueError(f"expected one rectangular pattern of group {group}, found others")
+        if phases != list(range(own[0].phases)):
+            raise ValueError(
+                f"expected phases 0 to {own[0].phases - 1} of group {group}, found {phases}"
+            )
 
 
 class GroupParameters(nn.Module):

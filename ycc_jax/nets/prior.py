@@ -11,17 +11,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ycc_jax.entropy import asymmetric, gaussian
 from ycc_jax.entropy.factorized import FactorizedDensity
 from ycc_jax.nets.context import EntropyParameters, MaskedContext, split_parameters
 from ycc_jax.nets.grouped import GroupParameters, Step
 from ycc_jax.nets.hyper import HyperAnalysis, HyperSynthesis
 from ycc_jax.nets.layers import widen
+from ycc_jax.registry import CONTEXTS, LIKELIHOODS
 
 Array = jax.Array
-
-# Modules with `SCALES`, `ROWS`, `bits`, `index` and `coding_tables`.
-LIKELIHOODS = {"gaussian": gaussian, "asymmetric_gaussian": asymmetric}
 
 
 class Prior(nn.Module):
@@ -64,7 +61,7 @@ class Prior(nn.Module):
         self.hyper_synthesis = HyperSynthesis(widths, self.hyperprior == "scale")
         if self.context == "autoregressive":
             self.context_net = MaskedContext(E or 2 * M, name="context")
-        if self.context == "grouped":
+        if self.context in CONTEXTS:
             self.group_parameters = {
                 str(step.start): GroupParameters(step.stop - step.start, E or M, scales, self.aware)
                 for step in self.steps
@@ -118,7 +115,7 @@ class Prior(nn.Module):
                 # quantiser.
                 y_hat = y_hat * jax.lax.rsqrt(unit**2 + 0.25)
             y_hat = y_hat.astype(hyper.dtype)
-        if self.context == "grouped":
+        if self.context in CONTEXTS:
             here = (..., slice(step.start, step.stop))
             own = y_hat[here] if step.phase else None
             nets = self.group_parameters[str(step.start)]

@@ -3,8 +3,6 @@
 The distortion is that of `ycc_jax.metrics.distortion`.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -21,23 +19,20 @@ def psnr(x: Picture, x_hat: Picture) -> tuple[Array, Array]:
     x_hat = jax.tree.map(lambda plane: jnp.clip(plane, 0, 1), x_hat)
     luma = distortion(x, x_hat, space="ycbcr", chroma_weight=0.0)
     both = distortion(x, x_hat, space="ycbcr", chroma_weight=1.0)
-    return tuple(10 * jnp.log10(255.0**2 / (mse + 1e-5)) for mse in (luma, (3 * both - luma) / 2))
-
-
-def bound(loss: Any) -> Callable:
-    """`rate_distortion` with a config's section `loss`: (out, x, lmbda, chroma_weight=)."""
-    choices = dict(space=loss.space, metric=loss.metric, balance=loss.balance)
-    return partial(rate_distortion, **choices)
+    of_luma, of_chroma = (
+        10 * jnp.log10(255.0**2 / (mse + 1e-5)) for mse in (luma, (3 * both - luma) / 2)
+    )
+    return of_luma, of_chroma
 
 
 def rate_distortion(
-    out: dict[str, Array],
+    out: dict[str, Any],
     x: Picture,
     lmbda: Array,
     *,
-    space: str,
-    chroma_weight: Array | float,
-    balance: float,
+    space: str = "ycbcr",
+    chroma_weight: Array | float = 0.25,
+    balance: float = 0.0,
     metric: str = "mse",
 ) -> tuple[Array, dict[str, Array]]:
     """Loss of a batch, and its metrics as means over the batch.
@@ -53,7 +48,8 @@ def rate_distortion(
       out: what `HyperpriorModel.__call__` returned for x: x_hat, of x's shape; bits_y and bits_z,
         (B,); metrics, scalars by name.
       x: the pictures in [0, 1], RGB (B, H, W, 3) or planes, as `distortion` takes them.
-      lmbda: (B,), above 0, one for each picture's level.
+      lmbda: (B,), above 0, one for each picture's level: in bits per pixel for one unit of
+        distortion.
       space, metric: of `distortion`.
       chroma_weight: of `distortion`, a scalar or (B,).
       balance: each picture's loss is weighted by lmbda^-balance, divided by the mean of the batch's
@@ -64,6 +60,9 @@ def rate_distortion(
       The scalar loss; the model's metrics (bpp, bpp_y, bpp_z) with "loss", "distortion" (not
       weighted), "psnr_y" and "psnr_c" (dB, of the clipped reconstruction, in YCbCr whatever the
       space) beside them, scalars.
+
+    Raises:
+      ValueError: planes in another space than "ycbcr", or too small for "ms_ssim".
     """
     height, width = (x[0] if isinstance(x, tuple) else x).shape[1:3]
     bpp = (out["bits_y"] + out["bits_z"]) / (height * width)
