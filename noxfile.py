@@ -13,7 +13,7 @@ import sys
 
 import nox
 
-nox.options.sessions = ["lint", "newest", "tfc", "base"]
+nox.options.sessions = ["lint", "newest", "tfc", "base", "docs"]
 
 MYPY = "mypy==2.4.1"
 RUFF = "ruff==0.17.6"  # the formatter's style changes between releases; also in pre-commit's file
@@ -75,6 +75,28 @@ def base(session):
     """Without extras: that the codec works, and that what else is there says what it needs."""
     install(session, ".", "pytest", "pytest-xdist")
     test(session, "tests/test_extras.py", "tests/test_cli.py")
+
+
+@nox.session(python=NEWEST)
+def docs(session):
+    """The site, in site/: every warning is an error."""
+    install(session, ".[docs]")
+    shutil.rmtree("site", ignore_errors=True)
+    strict = ["--fail-on-warning", "--keep-going", "--quiet"]
+    session.run("sphinx-build", *strict, "docs", "site", env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session(python=NEWEST, default=False)
+def package(session):
+    """A wheel and an sdist, in dist/, as an index would take them; the wheel from the sdist."""
+    session.install("build", "twine")
+    for folder in ("build", "dist"):
+        shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build")
+    packages = sorted(glob.glob("dist/*"))
+    session.run("twine", "check", "--strict", *packages)
+    session.install(*(path for path in packages if path.endswith(".whl")))
+    session.run("ycc", "--version", env={"PYTHONSAFEPATH": "1"})
 
 
 @nox.session(python=OLDEST, default=False)

@@ -22,7 +22,7 @@ from ycc_jax.errors import LimitError as LimitError
 from ycc_jax.errors import ModelError as ModelError
 from ycc_jax.errors import YccError as YccError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "load": "codec",
