@@ -20,14 +20,14 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_click",
 ]
-# Fields of classes of one name, as width: which is meant makes no difference where they are described.
+# Fields of one name in several classes, as width: where they are described, none is a link.
 suppress_warnings = ["ref.python"]
 myst_heading_anchors = 3  # links to sections, as code hosts make them
 
 # Docstrings are Markdown's in one thing: `name` is code.
 default_role = "code"
 napoleon_use_rtype = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]  # it knows "N, M: channels of ..."
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 90
@@ -43,7 +43,7 @@ SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises):$")
 
 
 def plain_text(app, what, name, obj, options, lines):
-    """Docstrings are text to be read as it stands, in an editor: tells Sphinx what it would not see.
+    """Docstrings are written to be read as they stand: tells Sphinx what it would not see.
 
     What is indented before the first section is a drawing or code, line by line. A star is one, as
     in `(*grid, C)`.
@@ -59,6 +59,12 @@ def plain_text(app, what, name, obj, options, lines):
     lines[:] = found
 
 
+def without_flax(app, what, name, obj, options, signature, returned):
+    """The signature of a Flax module without the two fields that Flax adds to each."""
+    return signature and re.sub(r"(, )?parent: .*", ")", signature), returned
+
+
 def setup(app):
     app.add_lexer("hex", TextLexer)
     app.connect("autodoc-process-docstring", plain_text, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", without_flax)
