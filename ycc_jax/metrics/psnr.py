@@ -32,11 +32,13 @@ def psnr(reference, decoded):
 
     Returns:
       dict of floats, finite as the module docstring says:
-        "psnr-rgb": of the MSE over the three channels (CompressAI's definition);
-        "psnr-rgb-mean": mean of the three channels' PSNR;
-        "psnr-y", "psnr-cb", "psnr-cr": of each plane;
-        "psnr-411": (4 PSNR_Y + PSNR_Cb + PSNR_Cr) / 6;
-        "psnr-411-mse": of (4 MSE_Y + MSE_Cb + MSE_Cr) / 6.
+
+      - "psnr-rgb": of the MSE over the three channels (CompressAI's definition);
+      - "psnr-rgb-mean": mean of the three channels' PSNR;
+      - "psnr-y", "psnr-cb", "psnr-cr": of each plane;
+      - "psnr-411": (4 PSNR_Y + PSNR_Cb + PSNR_Cr) / 6;
+      - "psnr-411-mse": of (4 MSE_Y + MSE_Cb + MSE_Cr) / 6.
+
       The last four (`CHROMA_KEYS`) are None where the reference is grey: R = G = B everywhere.
 
     Raises:
