@@ -2,7 +2,8 @@
 
 `newest` has the newest Python, whatever versions pip finds today, and no TensorFlow; `tfc` has the
 oldest Python and JAX that we support, the real TensorFlow Compression coder, and an old pip; `base`
-has no extras. All test the installed wheel, not the checkout.
+has no extras. All test the installed wheel, not the checkout. `docs` makes the documentation site.
+By hand: `package`, what a release uploads; `compressai`, our models against theirs.
 """
 
 import glob

@@ -26,6 +26,7 @@ myst_heading_anchors = 3  # links to sections, as code hosts make them
 
 # Docstrings are Markdown's in one thing: `name` is code.
 default_role = "code"
+highlight_language = "none"  # drawings, formats; code says what it is
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # it knows "N, M: channels of ..."
 autodoc_member_order = "bysource"
