@@ -490,16 +490,16 @@ def build(**arguments: Any) -> HyperpriorModel:
 
     Args:
       **arguments: attributes of `HyperpriorModel`, which documents each; what is left out has its
-        default there, with which `build()` is `dlec_gain`. In groups:
-        transforms: N, M, transform, widths, analysis_blocks, synthesis_blocks,
+        default there, with which `build()` is `dlec_gain`. (compute_dtype is of a training run, not
+        of a model.) Lists, as JSON has them, are taken for tuples. In groups:
+
+        - transforms: N, M, transform, widths, analysis_blocks, synthesis_blocks,
           level_aware_transform, layout, activation, linear_shortcut;
-        pictures: color_space, matrix, color_range, subsampling, input_offset;
-        rates: levels, chroma_weights, level_aware;
-        entropy model: hyperprior, context, groups, phases, likelihood, density_filters,
+        - pictures: color_space, matrix, color_range, subsampling, input_offset;
+        - rates: levels, chroma_weights, level_aware;
+        - entropy model: hyperprior, context, groups, phases, likelihood, density_filters,
           density_offset, entropy_width;
-        training alone: surrogate.
-        (compute_dtype is of a training run, not of a model.) Lists, as JSON has them, are taken
-        for tuples.
+        - training alone: surrogate.
 
     Returns:
       The module without parameters: `init` makes some, a codec model has trained ones.

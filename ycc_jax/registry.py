@@ -119,13 +119,14 @@ def register_likelihood(name: str, likelihood: Any) -> None:
     Args:
       name: a new name.
       likelihood: module or object with
-        SCALES: how many scales the nets give each symbol;
-        ROWS: of the coding tables;
-        bits(y, mean, *scales): -log2 P(y), elementwise, float32, differentiable, of a density that
-          is convolved with U(-1/2, 1/2), as those of `entropy/gaussian.py`;
-        coding_tables(): `CdfTables` of the symbols y - mean, ROWS rows
+
+        - SCALES: how many scales the nets give each symbol;
+        - ROWS: of the coding tables;
+        - bits(y, mean, *scales): -log2 P(y), elementwise, float32, differentiable, of a density
+          that is convolved with U(-1/2, 1/2), as those of `entropy/gaussian.py`;
+        - coding_tables(): `CdfTables` of the symbols y - mean, ROWS rows
           (`entropy.tables.tables_from_pmf` makes them);
-        index(*places): the row of each symbol, int32, from the places of its scales on the scale
+        - index(*places): the row of each symbol, int32, from the places of its scales on the scale
           table, Q8 (256 a row of `entropy.tables.SCALE_TABLE`), below 0 and above the table too;
           in integer arithmetic, so that every machine finds the same row.
 
