@@ -537,4 +537,10 @@ def init(model: HyperpriorModel, seed: int = 0) -> dict[str, Any]:
     """
     x = model.picture(jnp.zeros((1, 64, 64, 3)))
     level = jnp.zeros((1, len(model.grid)))
-    return jax.jit(model.init)(jax.random.PRNGKey(seed), x, level)["params"]
+    # What runs once and is small is not worth the optimisation, which takes XLA five times as long.
+    # Inside of another program, as of `eval_shape`, JAX takes no options.
+    quick: dict[str, Any] = {}
+    if jax.default_backend() == "cpu" and not isinstance(level, jax.core.Tracer):
+        quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    init_once = jax.jit(model.init, compiler_options=quick or None)
+    return init_once(jax.random.PRNGKey(seed), x, level)["params"]
