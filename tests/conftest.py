@@ -1,6 +1,7 @@
 """What every test file may use: seeded randomness and one real photograph."""
 
 import importlib
+import os
 from importlib.metadata import version
 
 import jax
@@ -26,6 +27,12 @@ def key():
 def rng():
     """A NumPy generator, seeded afresh for every test."""
     return np.random.default_rng(0)
+
+
+def on_devices(number, flags=""):
+    """The environment of a process whose CPU stands for several devices."""
+    xla = f"--xla_force_host_platform_device_count={number} {flags}"
+    return os.environ | {"XLA_FLAGS": xla, "JAX_PLATFORMS": "cpu"}
 
 
 def drawn_parameters(net, seed=0):

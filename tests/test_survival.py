@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from absl.testing import flagsaver
+from conftest import on_devices
 
 import train.step
 from configs.common import default
@@ -38,10 +38,12 @@ def get_config():
     config.model.update(N=8, M=16, activation="prelu", context="none", levels=2)
     config.loss.lambdas = (0.01, 0.1)
     config.optim.update(learning_rate=1e-3, warmup_steps=1)
-    config.data.update(batch_size=4, crop=64)
+    config.data.update(batch_size=8, crop=64)
     config.train.update(steps=4, log_every=1, eval_every=2, checkpoint_every=2)
     return config.lock()
 """
+# Compiling is most of the time: without optimisation it takes a fraction.
+QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # `python -m train.main`, but that it gets a signal once it has looked at the metrics of a step.
 PROGRAM = """
 import os, sys
@@ -77,10 +79,7 @@ class Trainer:
         return workdir
 
     def __call__(self, workdir, *flags, devices=1, sends=0, at=0) -> subprocess.Popen:
-        # Compiling is most of the time: without optimisation it takes a fraction.
-        xla = f"--xla_force_host_platform_device_count={devices}"
-        xla += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-        environment = os.environ | {"XLA_FLAGS": xla, "JAX_PLATFORMS": "cpu"}
+        environment = on_devices(devices, QUICKLY_COMPILED)
         if jax.__version_info__ >= (0, 10):  # see ycc_jax.compilation_cache
             environment["JAX_COMPILATION_CACHE_DIR"] = str(self.folder / "cache")
         arguments = [f"--config={self.config}", f"--workdir={workdir}", *flags]
