@@ -94,6 +94,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument(
+        "--worth", type=float, default=BITS_PER_SQUARED_STEP, help="of the RDO, as of Codec.encode"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
@@ -127,11 +130,12 @@ def run(args: argparse.Namespace) -> str:
         raise InputError(
             f"model {args.model}: expected the context 'autoregressive', found {net.context!r}"
         )
-    data = latents(model, open_source(f"folder:{args.photos}"), args.crops, args.seed)
+    data = latents(model, open_source(f"folder:{args.photos}"), args.crops, args.seed, args.worth)
     other = args.held_out and open_source(f"folder:{args.held_out}")
-    held_out = latents(model, other, 100, args.seed + 1) if other else None
+    held_out = latents(model, other, 100, args.seed + 1, args.worth) if other else None
     params = trained(args.part, model, data, held_out, args)
-    own = {k: getattr(args, k) for k in ("crops", "steps", "batch", "learning_rate", "seed")}
+    said = ("crops", "steps", "batch", "learning_rate", "worth", "seed")
+    own = {name: getattr(args, name) for name in said}
     return export_model(
         args.output,
         name=model.name,
@@ -143,7 +147,7 @@ def run(args: argparse.Namespace) -> str:
     )
 
 
-def latents(model: CodecModel, source: Any, count: int, seed: int) -> Latents:
+def latents(model: CodecModel, source: Any, count: int, seed: int, worth: float) -> Latents:
     """Random crops of a source, coded as `Codec.encode` does at effort 0."""
     codec = Codec(model)
     stages, net = codec.stages, codec.net
@@ -160,7 +164,7 @@ def latents(model: CodecModel, source: Any, count: int, seed: int) -> Latents:
         level = operating_point.level_at(net, point)
         y = stages.analyse(x[None], level)
         z = stages.factorized_symbols(stages.hyper_analyse(y, level))
-        symbols = Writer(z, y, model.tables, BITS_PER_SQUARED_STEP)
+        symbols = Writer(z, y, model.tables, worth)
         prior = stages.prior.level(*operating_point.steps_of(point)) if stages.prior else None
         y_hat = stages.y_hat(z, prior, symbols)
         lmbda = operating_point.lambda_of(model.lambdas, level)
@@ -202,14 +206,16 @@ def trained(
     net = build(**model.arguments)
     own = {name: model.params[name] for name in PARTS[part] if name in model.params}
     own = jax.tree.map(jnp.asarray, own)
-    cost = jax.jit(lambda own, data: costs(part, net, {**model.params, **own}, data, None))
+    cost = jax.jit(lambda own, data, key: costs(part, net, {**model.params, **own}, data, key))
 
-    def measured(own: Params, data: Latents) -> np.ndarray:
-        batches = range(0, len(data.x), args.batch)
-        return np.concatenate([cost(own, data.part(slice(i, i + args.batch))) for i in batches])
+    def measured(own: Params, data: Latents, key: Array | None = None) -> np.ndarray:
+        batches = [slice(i, i + args.batch) for i in range(0, len(data.x), args.batch)]
+        return np.concatenate([cost(own, data.part(batch), key) for batch in batches])
 
-    # Of distortion the balanced loss; of bits the share, where a tiny crop counts as one byte.
-    weights = data.lmbda**0.5 if part == "synthesis" else 1 / (measured(own, data) + 8)
+    # Of distortion the balanced loss; of bits each crop's share of what it took before.
+    weights = data.lmbda**0.5
+    if part == "prior":
+        weights = 1 / measured(own, data, jax.random.PRNGKey(args.seed))
 
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, args.learning_rate, min(50, args.steps // 10), args.steps, args.learning_rate / 50
@@ -263,13 +269,19 @@ def _teller(
     """A function of parameters: what they change on held-out crops, in words."""
     before, rate = measured(own), held_out.level[:, 0]
     third = np.minimum(3 * rate // max(rate.max(), 1), 2)
+    thirds = [third == i for i in range(3) if any(third == i)]
+    unit = "dB of distortion" if part == "synthesis" else "% bits of y"
+
+    def change(now: np.ndarray, chosen: np.ndarray) -> float:
+        if part == "synthesis":
+            return float(np.mean(10 * np.log10(now[chosen] / before[chosen])))
+        return float(100 * (now[chosen].sum() / before[chosen].sum() - 1))
 
     def tell(own: Params) -> str:
-        ratio = measured(own) / before
-        change = 10 * np.log10(ratio) if part == "synthesis" else 100 * (ratio - 1)
-        unit = "dB of distortion" if part == "synthesis" else "% bits of y"
-        means = ", ".join(f"{change[third == i].mean():+.3f}" for i in range(3) if any(third == i))
-        return f", held out {change.mean():+.3f} {unit} (by thirds of the rates {means})"
+        now = measured(own)
+        by_third = ", ".join(f"{change(now, chosen):+.3f}" for chosen in thirds)
+        every = np.ones(len(now), bool)
+        return f", held out {change(now, every):+.3f} {unit} (by thirds of the rates {by_third})"
 
     return tell
 
