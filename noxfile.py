@@ -56,7 +56,7 @@ def lint(session):
 def newest(session):
     """The tests on the newest JAX and Python, without TensorFlow, installed by the newest pip."""
     session.install("--upgrade", "pip")
-    install(session, ".[test]")
+    install(session, ".[test,gcs,notebooks]")
     test(session)
 
 

@@ -9,6 +9,7 @@ from ycc_jax.errors import InputError
 from ycc_jax.metrics.ms_ssim import smallest_side
 from ycc_jax.models import HyperpriorModel, build
 from ycc_jax.pictures.files import write_bytes
+from ycc_jax.storage import on_disk
 
 CHOICES = {
     "loss.space": ("rgb", "ycbcr"),
@@ -155,4 +156,7 @@ def as_late(late: Any) -> dict[str, int] | None:
 def write_config(config: Any, path: Path) -> None:
     """Writes the config of a run, for those that continue it."""
     content = json.dumps(json.loads(config.to_json()), indent=2) + "\n"
-    write_bytes(path, content.encode())
+    if on_disk(path):
+        write_bytes(path, content.encode())
+    else:
+        path.write_text(content)

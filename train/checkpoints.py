@@ -5,7 +5,6 @@ Not to be confused with the codec model (`ycc_jax.codec_model`), which is what a
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import orbax.checkpoint as ocp
 
 from train.hosts import is_first
 from ycc_jax.errors import InputError
+from ycc_jax.storage import move, on_disk, place
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -24,8 +24,9 @@ HASH = "sha256"  # of the other arrays, beside them in each checkpoint
 class Checkpoints:
     """The checkpoints of a run, under WORKDIR/checkpoints; the newest `keep` of them stay.
 
-    They are written in the background, each under a temporary name until it is whole: a process
-    that dies at any moment leaves those before it, and a part of one is never restored. In each is
+    They are written in the background, each under a temporary name (in an object store: without
+    its last object) until it is whole: a process that dies at any moment leaves those before it,
+    and a part of one is never restored. In each is
     a hash of its arrays, as their files alone do not tell of a flipped bit. Of several processes
     the first has them all; on the others nothing is saved, and nothing found.
     """
@@ -33,8 +34,10 @@ class Checkpoints:
     def __init__(self, workdir: str | Path, keep: int):
         self.manager = None
         if is_first():
-            self.folder = Path(workdir).absolute() / "checkpoints"
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder = place(workdir) / "checkpoints"
+            if on_disk(self.folder):
+                self.folder = self.folder.absolute()
+                self.folder.mkdir(parents=True, exist_ok=True)
             # Orbax would have every process take part, with a file system that all of them see.
             alone = ocp.options.MultiprocessingOptions(active_processes={0})
             options = ocp.CheckpointManagerOptions(
@@ -106,15 +109,14 @@ class Checkpoints:
     def _put_aside(self, damaged: dict[int, str], step: int) -> None:
         aside = self.folder.with_name("damaged_checkpoints")
         for number, reason in damaged.items():
-            aside.mkdir(exist_ok=True)
-            place, count = aside / str(number), 0
-            while place.exists():
+            path, count = aside / str(number), 0
+            while path.exists():
                 count += 1
-                place = aside / f"{number}.{count}"
-            os.rename(self.folder / str(number), place)
+                path = aside / f"{number}.{count}"
+            move(self.folder / str(number), path)
             log.warning(
                 "Checkpoint %d is damaged (%s) and now in %s; continuing at step %d.",
-                *(number, reason, place, step),
+                *(number, reason, path, step),
             )
         if damaged:
             self.manager.reload()

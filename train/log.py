@@ -13,10 +13,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from ycc_jax.storage import Mirror
+
 log = logging.getLogger(__name__)
 
 SHOWN = ("loss", "bpp_y", "bpp_z", "psnr_y")  # the metrics beside the progress bar, where given
 BAR_SECONDS = 0.5  # between redraws on a terminal
+UPLOAD_SECONDS = 30.0  # between uploads to an object store, which takes whole files
 LINE_SECONDS = 10.0  # between lines elsewhere: a log file, a notebook's pipe
 
 
@@ -32,7 +35,7 @@ class RunLog:
     Of several processes only one should have a RunLog.
 
     Args:
-      workdir: folder of the run; created if it is missing.
+      workdir: folder of the run, on a disk or gs://; created if it is missing.
       total_steps: last step of the run.
       resume_step: the last step whose state was restored, 0 for a new run.
       progress: whether `progress` shows anything.
@@ -46,8 +49,8 @@ class RunLog:
         resume_step: int = 0,
         progress: bool = True,
     ):
-        path = Path(workdir, "metrics.jsonl")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._mirror = Mirror(workdir, "metrics.jsonl")
+        path = self._mirror.folder / "metrics.jsonl"
         _drop_tail(path, resume_step)
         self._lines = path.open("a", encoding="utf-8")
         self._events = _open_events(path.parent / "tensorboard", resume_step)
@@ -67,9 +70,16 @@ class RunLog:
             self._events.close()
         if self._progress is not None:
             self._progress.close()
+        self._mirror.close()
+
+    def upload(self) -> None:
+        """Brings an object store up to date; a workdir on a disk always is."""
+        self._mirror.upload()
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Appends the metrics of a step, on disk on return; NaN and infinity become null.
+
+        An object store has them within `UPLOAD_SECONDS`, if steps are written that often.
 
         Args:
           step: not below the step of the call before; a step may have several records.
@@ -90,6 +100,7 @@ class RunLog:
         if self._events is not None:
             scalars = [{"tag": name, "simple_value": value} for name, value in values.items()]
             _write_event(self._events, wall_time=now, step=int(step), summary={"value": scalars})
+        self._mirror.upload(every=UPLOAD_SECONDS)
 
     def progress(self, step: int, metrics: Mapping[str, Any], batch_size: int) -> None:
         """Shows step, speed, time left and the metrics named in SHOWN, if it is time to.

@@ -25,6 +25,7 @@ from train.stopping import StopRequest
 from train.validation import best_score, validate
 from ycc_jax.codec_model import check_export_path, export_model
 from ycc_jax.errors import InputError
+from ycc_jax.storage import place
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
 
     Args:
       config: as the files in `configs/` give it.
-      workdir: folder of the run; of several processes (`train.hosts`) the first alone uses it.
+      workdir: folder of the run, on a disk or "gs://BUCKET/FOLDER" (`ycc_jax.storage`); of several
+        processes (`train.hosts`) the first alone uses it.
 
     Raises:
       InputError: the config is not one that can be run, with these data, on these devices or in
@@ -59,7 +61,7 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
         is finished and its state saved. The code is 128 + the signal's number, as in shells: 143
         or 130.
     """
-    workdir = Path(workdir)
+    workdir = place(workdir)
     model, levels = check_config(config), len(config.loss.lambdas)
     if hosts.is_first():
         if workdir.exists() and not workdir.is_dir():
@@ -143,6 +145,8 @@ def train_and_evaluate(config: Any, workdir: str) -> State:
                         if values:
                             record.write(step, values)
                     if saving:
+                        if record:
+                            record.upload()  # no step is lost that a continued run has behind it
                         checkpoints.save(state)
             if stopped:
                 check_finite(metrics, step)

@@ -27,7 +27,7 @@ def validate(eval_step: Any, params: Any, crops: jax.Array, levels: int) -> dict
 
 def best_score(path: Path, config: Any) -> float:
     """The score of the model in WORKDIR/best; infinity if there is none, or one of other crops."""
-    if not path.exists():
+    if not (path / "model.json").exists():
         return math.inf
     training = read_header(path)["training"]
     crops = training["config"]["data"]["validation"] if "score" in training else None

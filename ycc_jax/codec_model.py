@@ -17,6 +17,7 @@ second, and written down as a hash of both (`shapes`): a model that has it is no
 
 import contextlib
 import dataclasses
+import io
 import json
 import zipfile
 import zlib
@@ -32,6 +33,7 @@ from ycc_jax.exact.freeze import freeze
 from ycc_jax.model_arrays import check_parameters, hash_of, hash_of_shapes, leaves, nested, under
 from ycc_jax.model_folder import BUNDLED, BUNDLED_DEFAULT, check_export_path, replacing
 from ycc_jax.models import build
+from ycc_jax.storage import place
 
 FORMAT_VERSION = 2
 _FIELDS = ("cdf", "length", "offset")
@@ -172,7 +174,7 @@ def freeze_model(
       InputError: no output, and the model is frozen; or the output is something else.
       ValueError: as of `export_model`.
     """
-    model = Path(model)
+    model = place(model)
     header = read_header(model, (1, FORMAT_VERSION))
     if output is None and header["format_version"] != 1:
         raise InputError(
@@ -221,8 +223,8 @@ def find_model(model: str | Path | None = None) -> Path:
     name = BUNDLED_DEFAULT if model is None else model
     path = BUNDLED / str(name)
     # A folder wins over a bundled model of that name, but only one that is a model.
-    if model is not None and (Path(model) / "model.json").is_file():
-        path = Path(model)
+    if model is not None and ((found := place(model)) / "model.json").is_file():
+        path = found
     if not path.is_dir():
         bundled = sorted(p.name for p in BUNDLED.glob("*") if p.is_dir())
         raise ModelError(
@@ -238,7 +240,7 @@ def read_header(path: str | Path, versions: tuple[int, ...] = (FORMAT_VERSION,))
     Raises:
       ModelError: not a codec model, or of another format version.
     """
-    file = Path(path) / "model.json"
+    file = place(path) / "model.json"
     try:
         header = json.loads(file.read_text())
         version = header["format_version"]
@@ -266,6 +268,7 @@ def load_model(path: str | Path) -> CodecModel:
       ModelError: missing, damaged, of another format version, the arrays are not those hashed, or
         one is missing or has another shape than the arguments ask for.
     """
+    path = place(path)
     header = read_header(path)
     with _damage_named(path):
         arrays, frozen = _load(path, "arrays.npz"), _load(path, "frozen.npz")
@@ -335,7 +338,8 @@ def weights_hash(header: dict[str, Any]) -> bytes:
 
 
 def _load(path: str | Path, name: str) -> dict[str, np.ndarray]:
-    with np.load(Path(path) / name, allow_pickle=False) as file:
+    content = io.BytesIO((place(path) / name).read_bytes())
+    with np.load(content, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}
 
 

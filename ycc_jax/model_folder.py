@@ -1,4 +1,4 @@
-"""The folder of a codec model on disk: whether it is one, and how a new one takes its place."""
+"""The folder of a codec model: whether it is one, and how a new one takes its place."""
 
 import contextlib
 import glob
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ycc_jax.errors import InputError
+from ycc_jax.storage import on_disk, place, upload
 
 BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_DEFAULT = "dlec_gain_small"
@@ -50,14 +51,21 @@ def check_export_path(path: str | Path) -> Path:
       InputError: something else is there, or a model with other files beside it; replacing it would
         lose them.
     """
-    path = Path(os.path.realpath(path))
+    path = place(path)
+    if on_disk(path):
+        path = Path(os.path.realpath(path))
+        _put_back(path)
+    if path.exists() and (found := foreign(path)):
+        raise InputError(f"{path}: expected nothing or a codec model to replace, found {found}")
+    return path
+
+
+def _put_back(path: Path) -> None:
+    """Puts back what a killed `replacing` put aside, if there is nothing at the path."""
     if not path.exists():
         aside = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.old"))
         for old in [old for old in aside if not foreign(old)][:1]:
             os.rename(old, path)
-    if path.exists() and (found := foreign(path)):
-        raise InputError(f"{path}: expected nothing or a codec model to replace, found {found}")
-    return path
 
 
 def foreign(path: Path) -> str:
@@ -68,6 +76,8 @@ def foreign(path: Path) -> str:
     others = sorted({entry.name for entry in path.iterdir()} - set(FILES))
     if others:
         return f"a folder with {others[0]} in it"
+    if not on_disk(path) and FILES[0] not in names:
+        return ""  # the upload of a first model, cut off before its last file
     if missing := [name for name in _ALWAYS if name not in names]:
         return f"a folder without {missing[0]}"
     try:
@@ -86,30 +96,44 @@ def foreign(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """A new folder to write the files to, which is at `path` once the block ends without an error.
 
-    What `check_export_path` found there is put aside for the moment between two renames, then
-    removed; a process that is killed in that moment leaves it for the next `check_export_path`.
+    On a disk, what `check_export_path` found there is put aside for the moment between two renames,
+    then removed; a process that is killed in that moment leaves it for the next
+    `check_export_path`. In an object store the files are replaced one by one, model.json last: in
+    the moments before that, arrays and hash do not fit, which readers refuse.
 
     Raises:
       InputError: something else is there by now.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    local = on_disk(path)
+    if local:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.parent if local else None
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=beside))
     try:
         yield staging
         staging.chmod(0o755)
-        old = staging.with_name(staging.name + ".old")
-        if check_export_path(path).exists():  # again: it took seconds to fill the new folder
-            os.rename(path, old)
-        try:
-            os.rename(staging, path)
-        except BaseException:
-            if old.exists():
-                os.rename(old, path)
-            raise
-        # File by file: should something be there that is not ours, it stays, and so its folder.
-        with contextlib.suppress(OSError):
-            for name in FILES:
-                (old / name).unlink(missing_ok=True)
-            old.rmdir()
+        check_export_path(path)  # again: it took seconds to fill the new folder
+        if local:
+            _swap(staging, path)
+        else:
+            upload(staging, reversed(FILES), path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _swap(staging: Path, path: Path) -> None:
+    """Renames a folder to a path; the files of the model that was there are removed."""
+    old = staging.with_name(staging.name + ".old")
+    if path.exists():
+        os.rename(path, old)
+    try:
+        os.rename(staging, path)
+    except BaseException:
+        if old.exists():
+            os.rename(old, path)
+        raise
+    # File by file: should something be there that is not ours, it stays, and so its folder.
+    with contextlib.suppress(OSError):
+        for name in FILES:
+            (old / name).unlink(missing_ok=True)
+        old.rmdir()
