@@ -9,6 +9,7 @@ from conftest import drawn_parameters
 from optax.contrib import MuonDimensionNumbers
 
 from configs.dlec_gain_small import get_config
+from configs.minnen_gain import get_config as minnen_gain
 from train.checkpoints import Checkpoints
 from train.optimizer import kernels, optimizer
 from train.soap import soap
@@ -159,13 +160,14 @@ def correlated(rng, shape, dtype, count=25):
     ids=["both sides", "right side", "left side", "convolution"],
 )
 def test_soap_is_the_published_algorithm(shape, max_dim, rng, x64):
-    """In float64, where 25 steps and two changes of basis leave rounding only."""
+    """In float64: over 25 steps and two changes of basis nothing but rounding differs, found 2e-13
+    at most. Without the second change it is 0.1, with columns in no order 0.2."""
     gradients = list(correlated(rng, shape, np.float64))
     found, _ = run_soap(gradients, max_dim=max_dim)
     matrices = [g.reshape(-1, *shape[-2:]) if len(shape) == 4 else g for g in gradients]
     expected = [n.reshape(shape) for n in published_soap(matrices, max_dim)]
     assert not found[0].any()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
     assert 0.1 < np.abs(found[-1]).mean() < 1
 
 
@@ -179,9 +181,9 @@ def test_soap_in_float32_and_where_a_side_has_no_gradient_yet(rng):
         turned = basis.T @ product @ basis / np.abs(product).max()
         np.testing.assert_allclose(turned, np.diag(np.diag(turned)), atol=1e-5)
     expected = published_soap([g.astype(np.float64) for g in gradients], bases=states[0].bases)
-    # Values of about 1 and 25 steps of float32's 1e-7, ten times that where eigenvalues are near
-    # each other. Without the second change of basis 0.3 apart.
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    # Values of about 1, products of six and a float32 of 6e-8: found 7e-7; more where eigenvalues
+    # are near each other. Without the second change of basis 0.1.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_soap_without_bases_is_adam_from_the_second_gradient_on(rng):
@@ -195,23 +197,31 @@ def test_soap_without_bases_is_adam_from_the_second_gradient_on(rng):
         np.testing.assert_allclose(direction, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_soap_in_the_trainers_step(config, photo, tmp_path):
+def test_soap_in_the_trainers_step(photo, tmp_path):
     """In bfloat16: kernels wait for the second step, all else is Adam's; checkpoints restore."""
-    config = config.copy_and_resolve_references()
-    config.optim.update(optimizer="soap", kernel_rate=2.0)
+    config = minnen_gain().unlock()
+    config.model.update(N=4, M=8, activation="prelu", context="none", levels=2)
+    config.loss.lambdas = (0.01, 0.1)
+    config.optim.update(optimizer="soap", learning_rate=0.01, kernel_rate=2.0, warmup_steps=0)
     model, tx = build(**config.model.to_dict()), optimizer(config)
-    step = jax.jit(make_train_step(model.clone(compute_dtype="bfloat16"), tx, config))
+    step = jax.jit(  # without optimisation it compiles in half the time
+        make_train_step(model.clone(compute_dtype="bfloat16"), tx, config),
+        compiler_options={
+            "xla_backend_optimization_level": 0,
+            "xla_llvm_disable_expensive_passes": True,
+        },
+    )
     states, batch = [init_state(drawn_parameters(model), tx)], photo[None, :64, :64]
     for _ in range(2):
         states.append(step(states[-1], batch)[0])
-    named_params = [named(state["params"]) for state in states]
-    kernel = [params["analysis/latent/kernel"] for params in named_params]
-    bias = [params["analysis/luma/bias"] for params in named_params]
+    params = [named(state["params"]) for state in states]
+    kernel = [p["synthesis/ConvTranspose_0/kernel"] for p in params]
+    bias = [p["synthesis/ConvTranspose_0/bias"] for p in params]
     np.testing.assert_array_equal(kernel[1], kernel[0])
     assert np.abs(bias[1] - bias[0]).max() == pytest.approx(0.01, rel=1e-3)
-    moved = kernel[2] - kernel[1]
-    # Signs in the basis, for there is one gradient in the moments; a rotation keeps their length.
-    assert np.sqrt(np.mean(moved**2)) == pytest.approx(0.02, rel=0.01)
+    # With one gradient in its moments a step is a sign for each value in the basis, 0 where the
+    # gradient has no part; turning keeps its length.
+    assert 0.95 < np.sqrt(np.mean((kernel[2] - kernel[1]) ** 2)) / 0.02 < 1.001
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(states[-1])
         checkpoints.manager.wait_until_finished()
