@@ -56,8 +56,12 @@ def soap(
 
     The paper has matrices. A convolution's kernel (k, k, in, out) is taken as (k k, in, out), with
     a basis along each of these axes. As a matrix (k k in, out), Muon's form, it would need one of
-    8,000 rows in the bundled model's synthesis, whose products alone cost more than a training
-    step; or, kept to smaller axes, none for the inputs at all.
+    8,000 rows in the bundled model, 256 MB and 10^12 operations of a QR decomposition; or, with a
+    smaller `max_dim`, no basis for its inputs at all.
+
+    The eigenvectors of eigenvalues that are the same, such as the zeros of a few gradients, are
+    whichever rounding gives. So a run is repeated to the bit on the same devices alone; on others
+    it goes another way, as with another seed.
 
     Args:
       learning_rate: of each step, or its schedule.
