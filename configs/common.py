@@ -47,9 +47,9 @@ def default() -> ConfigDict:
     config.loss.balance = 0.0  # a level's loss is weighted by lambda^-balance
 
     config.optim = ConfigDict()
-    config.optim.optimizer = "adam"  # or "muon", of the kernels, and Adam of the rest
+    config.optim.optimizer = "adam"  # or "muon" or "soap", of the kernels, and Adam of the rest
     config.optim.learning_rate = 1e-4
-    config.optim.kernel_rate = 4.0  # learning rate of Muon's kernels, relative to the rest
+    config.optim.kernel_rate = 4.0  # learning rate of these kernels, relative to the rest
     config.optim.warmup_steps = 100
     config.optim.final_fraction = 0.01  # of the learning rate, at the end of the cosine
     config.optim.clip_norm = 1.0

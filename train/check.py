@@ -14,7 +14,7 @@ from ycc_jax.storage import on_disk
 CHOICES = {
     "loss.space": ("rgb", "ycbcr"),
     "loss.metric": ("mse", "ms_ssim"),
-    "optim.optimizer": ("adam", "muon"),
+    "optim.optimizer": ("adam", "muon", "soap"),
     "data.loader": ("memory", "grain", "resident"),
     "train.compute_dtype": ("auto", "float32", "bfloat16"),
 }
