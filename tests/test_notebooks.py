@@ -15,7 +15,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 # What shows that a notebook did its work: a pattern in what it prints, whose groups are bytes that
 # were expected and written; and how many pictures, or sliders with one.
 SHOWS = {
-    "codec_tour": (r"y \(8, 8, 320\): expected ([\d,]+) bytes, ([\d,]+) in the file", 6),
+    "codec_tour": (r"y \(8, 8, 320\): expected ([\d,]+) bytes, ([\d,]+) in the file", 7),
     "train_on_colab_tpu": (r"Resuming at step 3 of 6\.\n(?s:.*)in runs/first/model: use it by", 2),
     "your_own_module": (r"(\d+) bytes expected, (\d+) written", 2),
 }
