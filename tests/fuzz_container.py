@@ -104,7 +104,7 @@ def _range_decoder(data: bytes, rows: slice) -> None:
     """Reads symbols of these rows of the tables, again and again, in pieces."""
     tables = _tables()
     indexes = np.resize(np.arange(64, dtype=np.int32)[rows], 16 + 2 * len(data))
-    decoder = range_coder.Decoder(data, tables)
+    decoder = range_coder.Decoder(data, tables, "native")
 
     def decode():
         values = np.concatenate([decoder.decode(indexes[:9]), decoder.decode(indexes[9:])])
@@ -113,7 +113,7 @@ def _range_decoder(data: bytes, rows: slice) -> None:
 
     values = outcome(decode)
     if not isinstance(values, YccError):
-        assert range_coder.encode(values, indexes, tables) == data
+        assert range_coder.encode(values, indexes, tables, "native") == data
 
 
 def files() -> Iterator[bytes]:
@@ -133,6 +133,7 @@ def files() -> Iterator[bytes]:
         for _ in range(np.prod(tiles_of(header))):
             indexes = np.resize(np.arange(64), rng.integers(90))
             values = np.round(rng.normal(0, 1.2**indexes)).astype(int)
-            y = range_coder.encode(values, indexes, _tables())
-            tiles.append(CodedTile(range_coder.encode(values[3:4], indexes[3:4], _tables()), y, 7))
+            y = range_coder.encode(values, indexes, _tables(), "native")
+            z = range_coder.encode(values[3:4], indexes[3:4], _tables(), "native")
+            tiles.append(CodedTile(z, y, 7))
         yield bitstream.pack(header, tiles)

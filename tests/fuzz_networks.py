@@ -164,7 +164,7 @@ def _codec(folder: Path, arguments: dict) -> Codec:
     arguments = dict(arguments, N=4, M=8)
     params = parameters(models.build(**arguments))
     export_model(folder, name=folder.name, arguments=arguments, params=params)
-    return load(folder)
+    return load(folder, backend="native")
 
 
 def _files(coder: Codec) -> Iterator[bytes]:

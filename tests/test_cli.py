@@ -63,7 +63,7 @@ def loads(monkeypatch):
     """Put the fake in the place of `ycc_jax.codec`; the list of models that were loaded."""
     loaded = []
 
-    def load(model=None):
+    def load(model=None, backend="auto"):
         if model == "missing":
             raise errors.ModelError("expected a model, found no 'missing'")
         loaded.append(model)

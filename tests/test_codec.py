@@ -14,7 +14,7 @@ import ycc_jax
 from ycc_jax import bitstream
 from ycc_jax.codec import Codec
 from ycc_jax.codec_model import export_model
-from ycc_jax.entropy import range_coder, rdo
+from ycc_jax.entropy import backends, range_coder, rdo
 from ycc_jax.entropy.symbols import Writer
 from ycc_jax.entropy.tables import gaussian_tables, tables_from_pmf
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
@@ -133,16 +133,16 @@ def test_one_process_encodes_and_another_decodes(tiny_codec, tiny_run, photo, tm
 
 
 @pytest.mark.skipif(
-    "tfc" not in range_coder.available_backends(),
+    "tfc" not in backends.available_backends(),
     reason="TensorFlow Compression is not installed; the other test environment has it",
 )
 def test_both_coders_write_the_same_file(tiny_codec, photo):
-    other = Codec(tiny_codec.model, backend="tfc")
+    native, tfc = (Codec(tiny_codec.model, backend=backend) for backend in ("native", "tfc"))
     picture = photo[:100, :100]
     for tile in (0, 64):
-        data = tiny_codec.encode(picture, 100, tile=tile)
-        assert other.encode(picture, 100, tile=tile) == data
-        np.testing.assert_array_equal(other.decode(data), tiny_codec.decode(data))
+        data = native.encode(picture, 100, tile=tile)
+        assert tfc.encode(picture, 100, tile=tile) == data
+        np.testing.assert_array_equal(tfc.decode(data), native.decode(data))
 
 
 @pytest.mark.parametrize(

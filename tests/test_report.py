@@ -236,7 +236,7 @@ def test_command_codes_the_pictures_of_a_folder(folder, monkeypatch, rng):
     Image.fromarray(picture(rng)).save(folder / "empty" / "one.png")
     Image.fromarray(picture(rng)[..., 0]).save(folder / "empty" / "two.png")
     codec = types.SimpleNamespace(load=None)
-    monkeypatch.setattr(build, "load", lambda model: codec)
+    monkeypatch.setattr(build, "load", lambda model, backend: codec)
     monkeypatch.setattr(gallery, "of_model", lambda codec: Coarse("model", range(9, 61)).subject)
     options = ["--images", "empty", "--codec", "jpeg-444", "--steps", "3"]
     assert run("a.json", "-o", "out.html", *options) == 0

@@ -14,7 +14,8 @@ import pytest
 import scipy.stats
 
 from ycc_jax.entropy import factorized, gaussian
-from ycc_jax.entropy.range_coder import Decoder, available_backends, encode
+from ycc_jax.entropy.backends import available_backends
+from ycc_jax.entropy.range_coder import Decoder, encode
 from ycc_jax.entropy.tables import SCALE_TABLE, CdfTables, gaussian_tables
 from ycc_jax.nets.layers import GDN
 

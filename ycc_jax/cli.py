@@ -19,8 +19,10 @@ import warnings
 import click
 
 from ycc_jax import bitstream, header, model_commands, vocabulary
+from ycc_jax.entropy import backends
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, YccError
 from ycc_jax.evaluation import commands
+from ycc_jax.options import coder_option
 from ycc_jax.pictures import files, limits
 
 _max_pixels_option = click.option(
@@ -56,6 +58,7 @@ def _print_version(context, _parameter, value):
         except PackageNotFoundError:
             number = "(not installed)"
         click.echo(f"ycc {number}")
+        click.echo(f"coder: {backends.chosen()}")
         context.exit()
 
 
@@ -66,7 +69,7 @@ def _print_version(context, _parameter, value):
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version.",
+    help="Show the version, and which range coder is used here.",
 )
 def cli():
     """A learned image codec: photographs to .ycc files and back."""
@@ -122,6 +125,7 @@ def cli():
     show_default=True,
     help="Search for a smaller, better file of this very picture: up to minutes a megapixel.",
 )
+@coder_option
 @_max_pixels_option
 @click.option("-v", "--verbose", is_flag=True, help="Also print the header and where time went.")
 @_quiet_option
@@ -135,6 +139,7 @@ def encode(
     verify,
     tile,
     effort,
+    backend,
     max_pixels,
     verbose,
     quiet,
@@ -153,14 +158,14 @@ def encode(
         header.quantize_chroma(chroma)
     start = time.perf_counter()
     picture = _read(source, background, max_pixels or None, **planes)
-    codec = _load(model)
+    codec = _load(model, backend)
     loaded = time.perf_counter()
     asked = {"quality": quality, "chroma": chroma, "tile": None if tile is None else int(tile)}
     asked |= {"effort": effort, "progress": _Progress(shown=effort and not quiet)}
     if verify:
         data, expected = codec.encode_with_picture(picture, **asked)
         # A codec of its own: nothing that the encoder has compiled or kept.
-        _check_same(expected, _load(model).decode(data, max_pixels=None))
+        _check_same(expected, _load(model, backend).decode(data, max_pixels=None))
     else:
         data = codec.encode(picture, **asked)
     encoded = time.perf_counter()
@@ -196,9 +201,10 @@ def encode(
     help="Of a damaged or truncated file what is left: lost tiles are grey, the exit code is 3.",
 )
 @_model_option
+@coder_option
 @_max_pixels_option
 @_quiet_option
-def decode(source, output, region, partial, model, max_pixels, quiet):
+def decode(source, output, region, partial, model, backend, max_pixels, quiet):
     """Decode the .ycc file IN ("-": standard input) to a picture.
 
     An output name that is not given with -o is never the name of an existing file.
@@ -222,7 +228,7 @@ def decode(source, output, region, partial, model, max_pixels, quiet):
     if not as_planes:
         shape = (region[3], region[2]) if region else (head.height, head.width)
         format = images.output_format(output if named else "-", shape)
-    codec, lost = _load(model), 0.0
+    codec, lost = _load(model, backend), 0.0
     if partial:
         picture, lost = codec.decode_partial(data, max_pixels=max_pixels or None)
     else:
@@ -252,9 +258,10 @@ def decode(source, output, region, partial, model, max_pixels, quiet):
 @cli.command()
 @click.argument("sources", metavar="FILE...", nargs=-1, required=True)
 @_model_option
+@coder_option
 @_max_pixels_option
 @_quiet_option
-def verify(sources, model, max_pixels, quiet):
+def verify(sources, model, backend, max_pixels, quiet):
     """Decode each .ycc FILE, write no picture, and say of which that failed.
 
     What a file is checked for: container, checksums, model, and that this machine reads the symbols
@@ -266,7 +273,7 @@ def verify(sources, model, max_pixels, quiet):
             data = files.read_bytes(source, limits.max_file_bytes(max_pixels or None))
             head = bitstream.unpack(data, max_pixels or None).header
             limits.check_memory(source, head.width, head.height, limits.decoding(), head.tile)
-            codec = codec or _load(model)
+            codec = codec or _load(model, backend)
             codec.decode(data, max_pixels=max_pixels or None)
         except YccError as error:
             named = str(error).startswith(f"{source}: ")
@@ -281,10 +288,15 @@ def verify(sources, model, max_pixels, quiet):
 @cli.command()
 @click.argument("source", metavar="IN")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(source, as_json):
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also print which range coder is used here, as coder."
+)
+def info(source, as_json, verbose):
     """Print what the header of the .ycc file IN says; needs no model."""
     files.check_target("-")
     fields = bitstream.info(files.read_bytes(source))
+    if verbose:
+        fields["coder"] = backends.chosen()
     click.echo(json.dumps(fields) if as_json else "\n".join(_lines(fields)))
 
 
@@ -368,12 +380,12 @@ def _check_same(expected, found) -> None:
         raise CorruptStreamError("expected the encoder's picture from its file, found another one")
 
 
-def _load(model: str | None):
+def _load(model: str | None, backend: str):
     from ycc_jax.codec import load
     from ycc_jax.compilation_cache import enable_compilation_cache
 
     enable_compilation_cache()
-    return load(model)
+    return load(model, backend=backend)
 
 
 def _read(source, background, max_pixels, *, size, depth, frame, range_, matrix):

@@ -18,7 +18,7 @@ import numpy as np
 from ycc_jax import __version__, bitstream, operating_point
 from ycc_jax.bitstream import Stream
 from ycc_jax.codec_model import CodecModel, find_model, load_model, model_in_memory
-from ycc_jax.entropy import range_coder
+from ycc_jax.entropy import backends
 from ycc_jax.entropy.rdo import BITS_PER_SQUARED_STEP
 from ycc_jax.errors import CorruptStreamError, InputError, LimitError, ModelError
 from ycc_jax.header import Header, WrittenBy
@@ -38,10 +38,14 @@ def load(model: str | Path | None = None, *, backend: str = "auto") -> "Codec":
     Args:
       model: a folder that training exported (WORKDIR/model), the name of a bundled model, or None
         for the bundled default.
-      backend: of the range coder, "auto", "native" or "tfc" (`entropy.range_coder`).
+      backend: of the range coder, "native", TensorFlow Compression's own "tfc", or "auto": what the
+        environment variable YCC_CODER says, else "tfc" where it is installed
+        (`entropy/backends.py`). Files are the same. TensorFlow is imported with the first picture.
 
     Raises:
       ModelError: no such model, or a damaged one.
+      InputError: another backend, or another value of YCC_CODER.
+      MissingBackendError: "tfc" is asked for, and not installed.
     """
     return Codec(load_model(find_model(model)), backend=backend)
 
@@ -56,13 +60,13 @@ class Codec:
         observer's (a subclass of `Stages`).
 
     Attributes:
-      model, stages: as above.
+      model, backend, stages: as above.
       net: the model's `HyperpriorModel`.
     """
 
     def __init__(self, model: CodecModel, *, backend: str = "auto", stages: Stages | None = None):
         self.model, self.backend = model, backend
-        range_coder.backend_ops(backend)  # fails here rather than after the transforms
+        backends.chosen(backend)  # fails here rather than with the first picture
         try:
             self.stages = stages or Stages(model)
         except (TypeError, ValueError) as error:

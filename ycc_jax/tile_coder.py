@@ -12,6 +12,7 @@ import numpy as np
 from ycc_jax import operating_point
 from ycc_jax.bitstream import CodedTile
 from ycc_jax.codec_model import CodecModel
+from ycc_jax.entropy import backends
 from ycc_jax.entropy.symbols import Reader, Writer
 from ycc_jax.errors import CorruptStreamError, ModelError
 from ycc_jax.head import head_crc
@@ -76,6 +77,7 @@ class TileCoder:
           iterations: of the search for better latents (`refinement.py`).
           progress: told after each how many there were, and how many there will have been.
         """
+        backends.operations(self._backend)  # warns or fails here rather than after the transforms
         latent = self._latent(self.tiling.picture)
         coded, stages = [], self._stages
         for number, tile in enumerate(self.tiling.tiles):

@@ -1,34 +1,23 @@
 """Integers to bytes and back: the range coder of TensorFlow Compression (TFC), byte for byte.
 
 What the bytes are, and the loops that write and read them, is in `range_kernels.py`; here are the
-interface, its checks and the backends. An integer outside its row's support is coded as the row's
-escape symbol and its distance in an Elias gamma code.
+interface and its checks. An integer outside its row's support is coded as the row's escape symbol
+and its distance in an Elias gamma code. `backends.py` says which of two backends runs: "native" are
+those loops, "tfc" are TFC's own operations.
 
-Backends. "native" is `range_kernels`, compiled by numba. "tfc" calls TFC's own operations, from
-tensorflow-compression-ops; it is there to check the native one against. "auto" is "native", which
-is faster and spares the import of TensorFlow. Measured on a 2-core x86-64 machine, 491,520 symbols:
-25 ms to encode and 18 ms to decode in 141 pieces, "tfc" 33 and 57 ms, importing TensorFlow 3 to
-5 s, importing numba 0.15 to 0.4 s. The first calls take 3 s to compile once per installation, then
-0.2 s per process; `range_kernels.py` says where the compiled code is kept.
+Measured on a 2-core x86-64 machine, 491,520 symbols: "native" 25 ms to encode and 18 ms to decode
+in 141 pieces, "tfc" 33 and 57 ms; importing TensorFlow 3 to 5 s, importing numba 0.15 to 0.4 s. The
+first calls take 3 s to compile once per installation, then 0.2 s per process; `range_kernels.py`
+says where the compiled code is kept.
 """
-
-import importlib.util
-import sys
 
 import numpy as np
 
-from ycc_jax.entropy import range_kernels
+from ycc_jax.entropy import backends, range_kernels
 from ycc_jax.entropy.range_kernels import GAMMA_BITS
-from ycc_jax.errors import CorruptStreamError, InputError, MissingBackendError
+from ycc_jax.errors import CorruptStreamError, InputError
 
 GAMMA_LIMIT = 1 << GAMMA_BITS
-
-
-def available_backends():
-    """The names that `backend` may have here, "auto" aside, as a tuple. Imports nothing."""
-    modules = ("tensorflow", "tensorflow_compression_ops")
-    found = all(importlib.util.find_spec(module) for module in modules)
-    return ("native", "tfc") if found else ("native",)
 
 
 def encode(values, indexes, tables, backend="auto"):
@@ -39,16 +28,16 @@ def encode(values, indexes, tables, backend="auto"):
         above -2**30 and less than 2**30 past the row's support.
       indexes: integer array of the same shape: the row of `tables` for each value.
       tables: `CdfTables`.
-      backend: "auto", "native" or "tfc"; the bytes are the same.
+      backend: "auto", "native" or "tfc" (`backends.py`); the bytes are the same.
 
     Returns:
       bytes. No integers are no bytes.
 
     Raises:
       InputError: shapes differ, a dtype is not integer, or a value or index is out of range.
-      MissingBackendError: TFC is not installed.
+      MissingBackendError: "tfc" is asked for, and not installed or not to be loaded.
     """
-    ops = backend_ops(backend)
+    ops = backends.operations(backend)
     values, indexes = np.asarray(values), np.asarray(indexes)
     if values.shape != indexes.shape:
         raise InputError(
@@ -90,11 +79,11 @@ class Decoder:
         it would never return from some damaged streams.
 
     Raises:
-      MissingBackendError: TFC is not installed.
+      MissingBackendError: "tfc" is asked for, and not installed or not to be loaded.
     """
 
     def __init__(self, data, tables, backend="auto"):
-        self._ops = backend_ops(backend)
+        self._ops = backends.operations(backend)
         data = bytes(data)
         self._tables = tables
         self._data = np.frombuffer(data, np.uint8)
@@ -153,36 +142,6 @@ class Decoder:
                 f"the {self._data.size} bytes must be those that encode the integers decoded; "
                 "some are missing, left over or changed"
             )
-
-
-def backend_ops(backend):
-    """TFC's operations, or None for the native coder."""
-    if backend in ("auto", "native"):
-        return None
-    if backend == "tfc":
-        return _load_tfc()
-    raise InputError(f'backend must be "auto", "native" or "tfc", found {backend!r}')
-
-
-def _load_tfc():
-    if "tfc" not in available_backends():
-        raise MissingBackendError(
-            'backend "tfc" needs TensorFlow and tensorflow-compression-ops: '
-            "pip install ycc-jax[tfc]"
-        )
-    started = "tensorflow" in sys.modules
-    try:
-        import tensorflow as tf
-
-        if not started:  # else TensorFlow would reserve the GPU memory that JAX needs
-            tf.config.set_visible_devices([], "GPU")
-        import tensorflow_compression_ops
-    except Exception as error:  # TensorFlow's own class where its version is another
-        raise MissingBackendError(
-            'backend "tfc" cannot be loaded, most likely because TensorFlow is not the version '
-            f"that pip install ycc-jax[tfc] brings: {error}"
-        ) from error
-    return tensorflow_compression_ops
 
 
 def _check_integer(name, array):

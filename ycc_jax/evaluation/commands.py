@@ -11,6 +11,7 @@ import click
 
 from ycc_jax import vocabulary
 from ycc_jax.errors import InputError, require
+from ycc_jax.options import coder_option
 from ycc_jax.pictures import files
 
 
@@ -29,6 +30,7 @@ from ycc_jax.pictures import files
 )
 @click.option("--chroma", type=float, metavar="A", help="Weight of chroma, as of `ycc encode`.")
 @click.option("--effort", type=click.IntRange(0, 9), default=0, help="As of `ycc encode`.")
+@coder_option
 @click.option("-o", "--output", required=True, metavar="NAME.json", help="RD file to write.")
 @click.option("--anchor", multiple=True, metavar="FILE", help="RD file to compare with.")
 @click.argument("anchors", nargs=-1, metavar="[FILE...]")
@@ -42,15 +44,29 @@ from ycc_jax.pictures import files
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def evaluate(
-    model, codec, images, qualities, chroma, effort, output, anchor, anchors, max_pixels, quiet
+    model,
+    codec,
+    images,
+    qualities,
+    chroma,
+    effort,
+    backend,
+    output,
+    anchor,
+    anchors,
+    max_pixels,
+    quiet,
 ):
     """Encode and decode every picture of a folder, really, at every quality.
 
     Writes the means to NAME.json and each picture to NAME.csv, as it goes; the same command
     continues where it was stopped. Prints the means, and the BD-rate against each anchor FILE.
     """
-    if codec is not None and (model is not None or chroma is not None or effort):
-        raise InputError("expected --codec without --model, --chroma and --effort, found both")
+    of_a_model = model is not None or chroma is not None or effort or backend != "auto"
+    if codec is not None and of_a_model:
+        raise InputError(
+            "expected --codec without --model, --chroma, --effort and --coder, found both"
+        )
     if not output.endswith(".json"):
         raise InputError(f"{output}: expected a name in .json")
     files.check_target("-")
@@ -67,7 +83,7 @@ def evaluate(
     else:
         from ycc_jax.evaluation.subject import load
 
-        subject = load(model, chroma, effort)
+        subject = load(model, chroma, effort, backend)
     quiet = quiet or sys.stderr is None  # closed
     record = run.evaluate(
         subject, paths, numbers, output, max_pixels=max_pixels or None, quiet=quiet
@@ -171,8 +187,11 @@ def bd_rate(anchor, test, metrics, as_json):
     metavar="N",
     help="Qualities of each picture; default: 9.",
 )
+@coder_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def report(results, output, anchors, against, images, pictures, models, codecs, steps, quiet):
+def report(
+    results, output, anchors, against, images, pictures, models, codecs, steps, backend, quiet
+):
     """Make one page of RD files: plots, BD-rates, times, and pictures at matched rates.
 
     The page needs no network. Its pictures are coded now, whatever the RD files hold.
@@ -188,7 +207,8 @@ def report(results, output, anchors, against, images, pictures, models, codecs, 
     gallery = None
     quiet = quiet or sys.stderr is None  # closed
     if pictures:
-        gallery = build.exhibit(images, pictures, models, codecs, steps, quiet=quiet)
+        coding = {"backend": backend, "quiet": quiet}
+        gallery = build.exhibit(images, pictures, models, codecs, steps, **coding)
     page = build.build(found, anchor, gallery).encode()
     files.write_bytes(output, page)
     click.echo(f"{output}: {len(page) / 1e6:.1f} MB", err=True)

@@ -12,21 +12,25 @@ from ycc_jax.codec import Codec
 from ycc_jax.codec import load as load_codec
 from ycc_jax.codec_model import CodecModel
 from ycc_jax.compilation_cache import enable_compilation_cache
+from ycc_jax.entropy import backends
 from ycc_jax.operating_point import choose
 from ycc_jax.stages import Stages
 
 QUALITIES = (0, 15, 30, 45, 60, 75, 90, 100)
 
 
-def load(model: str | None = None, chroma: float | None = None, effort: int = 0) -> "Model":
+def load(
+    model: str | None = None, chroma: float | None = None, effort: int = 0, backend: str = "auto"
+) -> "Model":
     """The model that `ycc_jax.load` takes, ready to measure.
 
     Raises:
       ModelError: no such model, or a damaged one.
       InputError: a chroma that it does not have.
+      MissingBackendError: the backend cannot be loaded.
     """
     enable_compilation_cache()
-    return Model(load_codec(model), chroma, effort)
+    return Model(load_codec(model, backend=backend), chroma, effort)
 
 
 class Model:
@@ -55,6 +59,9 @@ class Model:
         }
         if effort:
             self.settings["effort"] = effort
+        # Seconds depend on it. Imported here, TensorFlow is in no picture's seconds.
+        if backends.operations(codec.backend):
+            self.settings["coder"] = "tfc"
 
     def check(self, quality: float | None) -> None:
         """Raises InputError unless the model has the quality."""

@@ -56,6 +56,7 @@ def exhibit(
     codecs: Sequence[str],
     steps: int,
     *,
+    backend: str = "auto",
     quiet: bool = False,
 ) -> gallery.Gallery:
     """The gallery of a folder's first pictures, or of sample photographs.
@@ -66,6 +67,7 @@ def exhibit(
       models: as `ycc_jax.load` takes them; none are the bundled one.
       codecs: names of `peers.PEERS`; none are `CODECS`.
       steps: as of `gallery.exhibit`.
+      backend: of the models' range coder, as of `ycc_jax.load`.
       quiet: no progress bar.
 
     Raises:
@@ -76,7 +78,8 @@ def exhibit(
     pictures = [(os.path.basename(path), read_picture(path)) for path in paths]
     classic = [gallery.of_peer(peers.get(name)) for name in codecs or CODECS]
     enable_compilation_cache()
-    subjects = [gallery.of_model(load(model)) for model in models or (None,)] + classic
+    found = [load(model, backend=backend) for model in models or (None,)]
+    subjects = [*map(gallery.of_model, found), *classic]
     pictures = pictures or list(gallery.samples(count))
     total = len(pictures) * len(subjects)
     with tqdm(total=total, unit="ladder", disable=quiet, file=sys.stderr) as bar:
