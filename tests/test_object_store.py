@@ -38,6 +38,7 @@ def steps(workdir):
     return [json.loads(line)["step"] for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_in_an_object_store_is_that_on_a_disk(store, tiny_config, tiny_run, monkeypatch):
     """Stopped after two steps and continued, all in one process, as in a notebook."""
     workdir = "gs://bucket/runs/tiny"
