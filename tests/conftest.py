@@ -12,9 +12,11 @@ import pytest
 def pytest_report_header():
     """Which code runs on what, for logs: the versions differ between the two environments."""
     import ycc_jax
+    from ycc_jax.entropy import backends
 
     packages = ("jax", "flax", "numpy")
-    return ", ".join(f"{name} {version(name)}" for name in packages) + f"; {list(ycc_jax.__path__)}"
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"{versions}; coder {backends.chosen()}; {list(ycc_jax.__path__)}"
 
 
 @pytest.fixture
