@@ -16,6 +16,7 @@ from PIL import Image
 
 import ycc_jax
 from ycc_jax import cli, vocabulary
+from ycc_jax.entropy import backends
 from ycc_jax.errors import InputError
 from ycc_jax.evaluation import measure, peers, provenance, rd, rows, run, subject
 from ycc_jax.metrics import ms_ssim, psnr
@@ -244,6 +245,7 @@ def test_a_model_is_measured_with_its_seconds_in_parts(folder, ycc, bundled, pho
     assert record["provenance"]["codec"] == bundled.model.name
     assert settings["weights_hash"] == bundled.model.weights_hash.hex()
     assert settings["chroma"] == pytest.approx(0.1, rel=1e-3) and "jax" in settings
+    assert settings.get("coder", "native") == backends.chosen()
     data = bundled.encode(picture, quality=70.5, chroma=0.1)
     assert results["bpp"][1] == 8 * len(data) / (70 * 90)
     assert results["psnr-y"][1] == psnr.psnr(picture, bundled.decode(data))["psnr-y"]
@@ -438,7 +440,8 @@ def test_without_a_picture_measured_there_are_no_results(folder, ycc):
         (["--codec", "gif"], "expected a codec of jpeg-420, "),
         (["--codec", "webp", "--model", "bundled"], "expected --codec without --model"),
         (["--codec", "webp", "--effort", "1"], "expected --codec without --model"),
-        (["--codec", "webp", "--chroma", "0.1"], "without --model, --chroma and --effort"),
+        (["--codec", "webp", "--chroma", "0.1"], "without --model, --chroma, --effort and --coder"),
+        (["--codec", "webp", "--coder", "native"], "expected --codec without --model"),
         (["--codec", "webp", "--qualities", "10;20"], "as in 10,30,50, found '10;20'"),
         (["--codec", "jpeg-420", "--qualities", "10,200"], "quality from 0 to 100, found 200"),
         (["--codec", "webp", "--qualities", "nan"], "quality from 0 to 100, found nan"),
