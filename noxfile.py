@@ -57,6 +57,9 @@ def newest(session):
     """The tests on the newest JAX and Python, without TensorFlow, installed by the newest pip."""
     session.install("--upgrade", "pip")
     install(session, ".[test,gcs,notebooks]")
+    # Fails here if one is missing; the tests that need it would only skip.
+    needed = "import flatbuffers, gcsfs, ipykernel, nbclient, nbformat, selenium"
+    session.run("python", "-c", needed, silent=True)
     test(session)
 
 

@@ -32,6 +32,7 @@ def default() -> ConfigDict:
     config.model.likelihood = "gaussian"
     config.model.entropy_width = 0  # 0: the papers' sizes, which grow with M
     config.model.surrogate = "noise"
+    config.model.passes = 1
 
     config.loss = ConfigDict()
     # Per unit of MSE on the 0..255 scale, one a rate level (CompressAI's eight qualities).

@@ -63,6 +63,7 @@ NONE = {"hyperprior": "none", "context": "none", "levels": 0, "level_aware": Fal
         ),
         ({"levels": 0}, "level_aware expects gain levels"),
         ({"surrogate": "soft"}, "surrogate must be one of noise, mixed"),
+        ({"passes": 0}, "passes must be at least 1, found 0"),
         ({"layout": "stacked"}, "layout must be one of branched, six_channel, separate"),
         ({"linear_shortcut": True, "layout": "separate"}, "a layout that mixes luma and chroma"),
         ({"color_space": "rgb"}, "transform 'dlec' expects color_space 'ycbcr'"),

@@ -265,3 +265,9 @@ def test_without_noise_y_hat_is_what_a_decoder_finds_position_after_position(rng
     found, bits = model.apply(params, y, hyper, level, None, method=model.quantize)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(bits, gaussian.bits(expected, mean, scale), rtol=1e-4, atol=1e-5)
+    # Training finds it in as many passes as there are waves, and not in one.
+    for passes, same in ((1, False), (8 + 3 * 3, True)):
+        trained = model.clone(surrogate="mixed", passes=passes)
+        key = jax.random.PRNGKey(1)
+        found, _ = trained.apply(params, y, hyper, level, key, method=trained.quantize)
+        assert np.allclose(found, expected, atol=1e-4) == same

@@ -58,8 +58,10 @@ def test_what_is_committed(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path, tmp_path, tmp_path_factory, monkeypatch):
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    pytest.importorskip("ipykernel")
+    reason = "extra [notebooks]; the nox session newest has it"
+    pytest.importorskip("ipykernel", reason=reason)
+    nbclient = pytest.importorskip("nbclient", reason=reason)
+    nbformat = pytest.importorskip("nbformat", reason=reason)
     monkeypatch.setenv("YCC_NOTEBOOK_TINY", "1")
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this Python
     # Compiling is most of the time: without optimisation it takes a fraction.

@@ -58,7 +58,6 @@ def run(page, model, comparison, folder):
 
 def test_vmap_grad_and_exported_programs(tmp_path):
     """One picture at three levels against a batch of it; what was read back against the stages."""
-    pytest.importorskip("flatbuffers")
     comparison = """
 three = jnp.tile(x, (3, 1, 1, 1))
 

@@ -26,9 +26,9 @@ class Checkpoints:
 
     They are written in the background, each under a temporary name (in an object store: without
     its last object) until it is whole: a process that dies at any moment leaves those before it,
-    and a part of one is never restored. In each is
-    a hash of its arrays, as their files alone do not tell of a flipped bit. Of several processes
-    the first has them all; on the others nothing is saved, and nothing found.
+    and a part of one is never restored. In each is a hash of its arrays, as their files alone do
+    not tell of a flipped bit. Of several processes the first has them all; on the others nothing is
+    saved, and nothing found.
     """
 
     def __init__(self, workdir: str | Path, keep: int):

@@ -43,6 +43,7 @@ def check(model: Any) -> None:
             model.transform != "dlec" and model.layout != "branched",
             f"a layout is of transform 'dlec', found {model.layout!r} with {model.transform!r}",
         ),
+        (model.passes < 1, f"passes must be at least 1, found {model.passes}"),
         (
             model.phases not in PHASES,
             f"phases must be one of {', '.join(map(str, PHASES))}, found {model.phases}",

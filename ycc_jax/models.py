@@ -77,6 +77,8 @@ class HyperpriorModel(nn.Module):
       surrogate: what stands for rounding in training. "noise": uniform noise everywhere (Minnen
         2018). "mixed": noise for the rate of y and z; all that a decoder computes from symbols is
         computed from rounded ones, with a straight-through gradient.
+      passes: of "mixed" with the masked context, how many times training looks for the y_hat of a
+        decoder (`_found`); as many as a picture has waves (`wavefront.py`) find it exactly.
       compute_dtype: of the convolutions and dense layers in `__call__`, which training calls:
         "float32" or "bfloat16". Parameters, latents, gains, densities and colour are float32. Not
         an argument of a codec model, which computes in float32: `build(...).clone(compute_dtype=)`.
@@ -109,6 +111,7 @@ class HyperpriorModel(nn.Module):
     density_offset: bool = False
     entropy_width: int = 0
     surrogate: str = "noise"
+    passes: int = 1
     compute_dtype: str = "float32"
 
     @property
@@ -402,7 +405,8 @@ class HyperpriorModel(nn.Module):
             if key is None:
                 y_hat = self._settled(y, hyper, level)
             else:
-                y_hat = self._found(y, y_hat, hyper, level)
+                for _ in range(self.passes):
+                    y_hat = self._found(y, y_hat, hyper, level)
         mean, *scales = self.parameters(hyper, y_hat, level)
         if rounds:
             y_hat = round_ste(y, mean)
@@ -412,9 +416,9 @@ class HyperpriorModel(nn.Module):
     def _found(self, y: Array, context: Array, hyper: Array, level: Array) -> Array:
         """y_hat by the means that some latent in its place gives, at all positions at once.
 
-        In training that latent is y plainly rounded. Its means are near enough to a decoder's to
-        stand for them, if with some flattery: they know roundings that a decoder does not
-        (`docs/model.md`, "mixed").
+        In training that latent is first y plainly rounded, whose means flatter: they know roundings
+        that a decoder does not, and are nearer to its own with every pass (`docs/model.md`,
+        "mixed").
         """
         mean, *_ = jax.lax.stop_gradient(self.parameters(hyper, context, level))
         return round_ste(y, mean)
@@ -499,7 +503,7 @@ def build(**arguments: Any) -> HyperpriorModel:
         - rates: levels, chroma_weights, level_aware;
         - entropy model: hyperprior, context, groups, phases, likelihood, density_filters,
           density_offset, entropy_width;
-        - training alone: surrogate.
+        - training alone: surrogate, passes.
 
     Returns:
       The module without parameters: `init` makes some, a codec model has trained ones.
